@@ -1,0 +1,74 @@
+"""Start a Redis and a Kafka to play with: `python -m snippets.servers`."""
+
+import argparse
+import shlex
+import shutil
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+
+from snippets.servers.cache import root
+from snippets.servers.choice import Way, choose, kafka, redis
+from snippets.servers.errors import ServersError
+from snippets.servers.interface import Kafka, Redis
+from snippets.servers.progress import progress
+
+
+def prepare() -> None:
+    """Build or fetch what local servers need, unless the cache has it."""
+    if choose("redis") is Way.LOCAL:
+        from snippets.servers.local.redis import programs
+
+        programs()
+    if choose("kafka") is Way.LOCAL:
+        from snippets.servers.local.kafka import archive
+
+        archive()
+
+
+def play() -> None:
+    """Start both, print how to reach them, and wait for Ctrl-C or SIGTERM."""
+    with ExitStack() as stack:
+        with progress("Starting Redis and Kafka"):
+            servers: list[Redis | Kafka] = [
+                stack.enter_context(redis()),
+                stack.enter_context(kafka()),
+            ]
+        for server in servers:
+            print(f"# {type(server).__name__} {server.version} ({server.way})")
+            for name, value in server.environment().items():
+                print(f"export {name}={shlex.quote(value)}")
+        print("# Ctrl-C ends both.", flush=True)
+        threading.Event().wait()
+
+
+def main() -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m snippets.servers", description=__doc__
+    )
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--prepare", action="store_true", help="build or fetch the servers, and stop"
+    )
+    choice.add_argument(
+        "--clear-cache", action="store_true", help="remove what was built or fetched"
+    )
+    chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if chosen.prepare:
+            prepare()
+        elif chosen.clear_cache:
+            shutil.rmtree(root())
+        else:
+            play()
+    except ServersError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Which way to take to a server, and one context manager a system that takes it."""
+
+import importlib
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from enum import StrEnum
+from typing import Protocol, cast
+
+from snippets.servers.errors import ServersError
+from snippets.servers.interface import Kafka, Redis
+
+ADDRESS = {"redis": "REDIS_URL", "kafka": "KAFKA_BOOTSTRAP_SERVERS"}
+
+
+class Way(StrEnum):
+    """The ways to get a server; each is a module of this package."""
+
+    LOCAL = "local"
+    CONTAINERS = "containers"
+    EXTERNAL = "external"
+
+
+class _Opener(Protocol):
+    """What the module of each way offers."""
+
+    def redis(
+        self, *, replicas: int, config: Mapping[str, str]
+    ) -> AbstractContextManager[Redis]: ...
+
+    def kafka(
+        self, *, brokers: int, controllers: int, config: Mapping[str, str]
+    ) -> AbstractContextManager[Kafka]: ...
+
+
+def choose(system: str, environ: Mapping[str, str] = os.environ) -> Way:
+    """Return the way by which `redis` or `kafka` is to be had.
+
+    Args:
+        system: `redis` or `kafka`.
+        environ: Where `SERVERS` and the two addresses are looked up.
+
+    Raises:
+        ServersError: `SERVERS` names no way.
+    """
+    forced = environ.get("SERVERS")
+    if forced:
+        if forced not in list(Way):
+            raise ServersError(
+                f"SERVERS={forced} is not a way to get a server. "
+                f"Set it to one of {', '.join(Way)}, or leave it out."
+            )
+        return Way(forced)
+    if environ.get(ADDRESS[system]):
+        return Way.EXTERNAL
+    from snippets.servers.containers import engine_answers
+
+    return Way.CONTAINERS if engine_answers() else Way.LOCAL
+
+
+def _open(way: Way) -> _Opener:
+    # The ways load heavy libraries; a process pays only for the one that it takes.
+    return cast("_Opener", importlib.import_module(f"snippets.servers.{way}"))
+
+
+@contextmanager
+def redis(
+    *,
+    replicas: int = 0,
+    config: Mapping[str, str] | None = None,
+    way: Way | None = None,
+) -> Iterator[Redis]:
+    """Run a Redis for as long as the block lasts.
+
+    Args:
+        replicas: How many replicas follow the primary.
+        config: Settings as in `redis.conf`, such as `{"appendonly": "yes"}`.
+        way: How to get it; what `choose` says if left out.
+
+    Yields:
+        The server, which answers.
+
+    Raises:
+        ServersError: It can't be had in this way, or doesn't answer in time.
+    """
+    opener = _open(way or choose("redis"))
+    with opener.redis(replicas=replicas, config=config or {}) as server:
+        yield server
+
+
+@contextmanager
+def kafka(
+    *,
+    brokers: int = 1,
+    controllers: int = 0,
+    config: Mapping[str, str] | None = None,
+    way: Way | None = None,
+) -> Iterator[Kafka]:
+    """Run a Kafka for as long as the block lasts.
+
+    Args:
+        brokers: How many brokers.
+        controllers: How many nodes do nothing but control; with 0, every broker
+            is a controller too.
+        config: Broker settings, such as `{"min.insync.replicas": "2"}`.
+        way: How to get it; what `choose` says if left out.
+
+    Yields:
+        The cluster, all of whose brokers answer.
+
+    Raises:
+        ServersError: It can't be had in this way, or doesn't answer in time.
+    """
+    opener = _open(way or choose("kafka"))
+    with opener.kafka(
+        brokers=brokers, controllers=controllers, config=config or {}
+    ) as server:
+        yield server

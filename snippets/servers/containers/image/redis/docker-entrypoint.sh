@@ -1,0 +1,20 @@
+#!/bin/sh
+# Start what the container is asked to run: Redis, unless it is something else.
+set -eu
+
+# Options alone, or a configuration file alone, mean the server.
+case ${1-} in
+  -* | *.conf) set -- redis-server "$@" ;;
+esac
+
+# The official image is compiled without protected mode: clients reach a published port from
+# another address than loopback.
+if [ "${1-}" = redis-server ]; then
+  case "$#:${2-}" in
+    2:-*) ;; # a lone option, such as --version, is a question
+    1: | *:-*) shift && set -- redis-server --protected-mode no "$@" ;;
+    *) file=$2 && shift 2 && set -- redis-server "$file" --protected-mode no "$@" ;;
+  esac
+fi
+
+exec "$@"

@@ -1,0 +1,103 @@
+"""The configuration of a Kafka cluster in KRaft mode, for all ways to run it."""
+
+import base64
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# One compiler tier and one collector thread: a small broker is ready in half the time.
+JVM_HEAP = ("-Xms256m", "-Xmx256m")
+JVM_QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+FIRST_CONTROLLER_ID = 101
+
+INTERNAL_TOPICS = (
+    "offsets.topic",
+    "transaction.state.log",
+    "share.coordinator.state.topic",
+)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One node of a cluster.
+
+    Attributes:
+        node_id: Its id; brokers count from 1, dedicated controllers from 101.
+        roles: `broker`, `controller` or both.
+        client: Where a broker listens for clients, `host:port`.
+        advertised: Where clients find it, if that is not `client`.
+        internal: Where a broker listens for the other brokers, if not at `client`.
+        control: Where a controller listens, `host:port`.
+    """
+
+    node_id: int
+    roles: tuple[str, ...]
+    client: str = ""
+    advertised: str = ""
+    internal: str = ""
+    control: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the node is called, such as `broker-2`."""
+        return "-".join([*self.roles, str(self.node_id)])
+
+
+def new_id() -> str:
+    """Return an identifier such as Kafka wants for a cluster or a folder."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def properties(
+    member: Member, members: Sequence[Member], config: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the settings of `server.properties` for one node.
+
+    Everything that bears on durability, order or delivery keeps Kafka's default, except
+    that its internal topics get no more replicas than there are brokers.
+
+    Args:
+        member: The node.
+        members: All nodes of the cluster.
+        config: What the caller wants to be different.
+    """
+    controllers = [each for each in members if "controller" in each.roles]
+    brokers = [each for each in members if "broker" in each.roles]
+    voters = ",".join(f"{each.node_id}@{each.control}" for each in controllers)
+    listeners, advertised = [], []
+    if "broker" in member.roles:
+        listeners.append(f"CLIENT://{member.client}")
+        advertised.append(f"CLIENT://{member.advertised or member.client}")
+        if member.internal:
+            port = member.internal.rpartition(":")[2]
+            listeners.append(f"INTERNAL://0.0.0.0:{port}")
+            advertised.append(f"INTERNAL://{member.internal}")
+    if "controller" in member.roles:
+        # A container listens on all its addresses, and is reached under its name.
+        host, _, port = member.control.rpartition(":")
+        bind = host if host == "127.0.0.1" else "0.0.0.0"  # noqa: S104
+        listeners.append(f"CONTROLLER://{bind}:{port}")
+    protocols = ("CLIENT", "INTERNAL", "CONTROLLER")
+    settings = {
+        "node.id": str(member.node_id),
+        "process.roles": ",".join(member.roles),
+        "controller.quorum.voters": voters,
+        "controller.listener.names": "CONTROLLER",
+        "listeners": ",".join(listeners),
+        "listener.security.protocol.map": ",".join(f"{p}:PLAINTEXT" for p in protocols),
+        # A group of examples needn't wait for members that will never come.
+        "group.initial.rebalance.delay.ms": "0",
+    }
+    if "broker" in member.roles:
+        settings["advertised.listeners"] = ",".join(advertised)
+        settings["inter.broker.listener.name"] = (
+            "INTERNAL" if member.internal else "CLIENT"
+        )
+    copies = min(3, len(brokers))
+    for topic in INTERNAL_TOPICS:
+        settings[f"{topic}.replication.factor"] = str(copies)
+        settings[f"{topic}.num.partitions"] = "1"
+    for topic in INTERNAL_TOPICS[1:]:
+        settings[f"{topic}.min.isr"] = str(min(2, copies))
+    return {**settings, **config}

@@ -1,0 +1,57 @@
+"""The jars of a Kafka broker, from Maven Central, each checked against its hash."""
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from jgo.env import LockFile
+from jgo.maven import MavenContext
+
+from snippets.servers.cache import cached
+from snippets.servers.errors import ServersError
+from snippets.servers.progress import progress
+from snippets.servers.requirements import JARS, fingerprint
+from snippets.servers.versions import KAFKA
+
+DOWNLOADS = 8
+
+
+def kafka_jars() -> list[Path]:
+    """Return the jars in the order of the lock file, fetched at the first call.
+
+    Raises:
+        ServersError: A download fails, or a jar is not the one that was locked.
+    """
+    folder = cached(f"kafka-{KAFKA}-{fingerprint(JARS)}", _fetch)
+    locked = LockFile.load(JARS).dependencies
+    return [folder / f"{jar.artifactId}-{jar.version}.jar" for jar in locked]
+
+
+def _fetch(folder: Path) -> None:
+    repository = folder / "repository"
+    maven = MavenContext(repo_cache=repository)
+    lock = LockFile.load(JARS)
+
+    def fetch(coordinate: str) -> None:
+        jar = maven.create_dependency(coordinate).artifact.resolve()
+        shutil.copyfile(jar, folder / jar.name)
+
+    coordinates = [
+        f"{jar.groupId}:{jar.artifactId}:{jar.version}" for jar in lock.dependencies
+    ]
+    with (
+        progress(f"Fetching the {len(coordinates)} jars of Kafka {KAFKA}, once"),
+        ThreadPoolExecutor(DOWNLOADS) as pool,
+    ):
+        try:
+            list(pool.map(fetch, coordinates))
+        except Exception as error:
+            raise ServersError(
+                f"the jars of Kafka {KAFKA} can't be fetched: {error}. "
+                "Check the network, or set KAFKA_BOOTSTRAP_SERVERS to a Kafka of yours."
+            ) from error
+    if wrong := lock.verify_checksums(repository):
+        raise ServersError(
+            "\n".join(["not the jars of requirements/jgo.lock.toml:", *wrong])
+        )
+    shutil.rmtree(repository)

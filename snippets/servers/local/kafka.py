@@ -1,0 +1,188 @@
+"""Kafka as local processes: jars, a Java runtime, and what makes them start fast."""
+
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer
+
+from snippets.servers.cache import cached
+from snippets.servers.errors import ServersError
+from snippets.servers.interface import Kafka
+from snippets.servers.kafka_config import (
+    FIRST_CONTROLLER_ID,
+    JVM_HEAP,
+    JVM_QUICK,
+    Member,
+    new_id,
+    properties,
+)
+from snippets.servers.kafka_version import logged_version
+from snippets.servers.local.jars import kafka_jars
+from snippets.servers.local.java import java, version_text
+from snippets.servers.local.process import Process
+from snippets.servers.ports import free_port
+from snippets.servers.progress import progress
+from snippets.servers.ready import until_kafka_answers
+from snippets.servers.requirements import JARS, fingerprint
+from snippets.servers.run import current_run
+from snippets.servers.versions import KAFKA
+
+JVM = (*JVM_HEAP, *JVM_QUICK)
+LOGGING = ("-Dorg.slf4j.simpleLogger.showDateTime=true",)
+
+BOOTSTRAP = "bootstrap.checkpoint"
+ARCHIVE = "classes.jsa"
+
+
+def _java_command(*flags: str) -> list[str]:
+    jars = os.pathsep.join(map(str, kafka_jars()))
+    return [str(java()), *JVM, *LOGGING, *flags, "-classpath", jars]
+
+
+def _template() -> Path:
+    """Return a folder with what `kafka-storage format` writes that all nodes share."""
+    return cached(f"kafka-{KAFKA}-{fingerprint(JARS)}-format", _format)
+
+
+def _format(folder: Path) -> None:
+    member = Member(
+        1, ("broker", "controller"), "127.0.0.1:9092", control="127.0.0.1:9093"
+    )
+    config = folder / "server.properties"
+    data = folder / "data"
+    _write_properties(config, properties(member, [member], {"log.dirs": str(data)}))
+    tool = ["kafka.tools.StorageTool", "format", "-t", new_id(), "-c", str(config)]
+    done = subprocess.run(
+        [*_java_command(), *tool], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ServersError(f"formatting Kafka's storage failed:\n{done.stderr}")
+    (data / BOOTSTRAP).rename(folder / BOOTSTRAP)
+
+
+def archive() -> Path:
+    """Return the class data archive with which a broker starts in half the time."""
+    # An archive is good for one build of Java and one set of flags.
+    made_for = f"{java()} {version_text(java())} {JVM}"
+    key = hashlib.sha256(made_for.encode()).hexdigest()[:12]
+    folder = cached(f"kafka-{KAFKA}-{fingerprint(JARS)}-classes-{key}", _record_classes)
+    return folder / ARCHIVE
+
+
+def warm_up(settings: Mapping[str, Any]) -> None:
+    """Make a cluster load the classes by which it serves a producer and a group."""
+    topic = "warm-up"
+    with KafkaProducer(**settings) as producer:
+        producer.send(topic, b"1").get(60)
+    with KafkaConsumer(
+        topic, group_id=topic, auto_offset_reset="earliest", **settings
+    ) as consumer:
+        next(consumer)
+
+
+def _record_classes(folder: Path) -> None:
+    command = _java_command(f"-XX:ArchiveClassesAtExit={folder / ARCHIVE}")
+    with (
+        progress("Recording which classes Kafka loads, once, so that it starts faster"),
+        _cluster(1, 0, {}, command) as server,
+    ):
+        warm_up(server.settings)
+        server.brokers[0].stop()
+    if not (folder / ARCHIVE).exists():
+        raise ServersError(f"Java wrote no class archive:\n{server.brokers[0].logs()}")
+
+
+def _write_properties(path: Path, settings: Mapping[str, str]) -> None:
+    path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
+
+
+def _members(brokers: int, controllers: int) -> list[Member]:
+    roles = ("broker",) if controllers else ("broker", "controller")
+    members = [
+        Member(
+            node_id=number,
+            roles=roles,
+            client=f"127.0.0.1:{free_port()}",
+            control="" if controllers else f"127.0.0.1:{free_port()}",
+        )
+        for number in range(1, brokers + 1)
+    ]
+    for number in range(FIRST_CONTROLLER_ID, FIRST_CONTROLLER_ID + controllers):
+        control = f"127.0.0.1:{free_port()}"
+        members.append(Member(number, ("controller",), control=control))
+    return members
+
+
+def _node(
+    member: Member,
+    members: Sequence[Member],
+    cluster_id: str,
+    config: Mapping[str, str],
+    command: Sequence[str],
+) -> Process:
+    folder = current_run().new_folder(member.name)
+    data = folder / "data"
+    data.mkdir()
+    (data / BOOTSTRAP).write_bytes((_template() / BOOTSTRAP).read_bytes())
+    _write_properties(
+        data / "meta.properties",
+        {
+            "version": "1",
+            "cluster.id": cluster_id,
+            "node.id": str(member.node_id),
+            "directory.id": new_id(),
+        },
+    )
+    settings = {"log.dirs": str(data), **config}
+    _write_properties(folder / "server.properties", properties(member, members, settings))
+    return Process(member.name, [*command, "kafka.Kafka", "server.properties"], folder)
+
+
+@contextmanager
+def _cluster(
+    brokers: int,
+    controllers: int,
+    config: Mapping[str, str],
+    command: Sequence[str],
+) -> Iterator[Kafka]:
+    members = _members(brokers, controllers)
+    cluster_id = new_id()
+    nodes = [_node(each, members, cluster_id, config, command) for each in members]
+    addresses = ",".join(each.client for each in members if each.client)
+    settings = {"bootstrap_servers": addresses}
+
+    def alive() -> None:
+        for node in nodes:
+            node.check_alive()
+
+    try:
+        for node in nodes:
+            node.start()
+        until_kafka_answers(settings, brokers=brokers, alive=alive)
+        yield Kafka(
+            way="local",
+            version=logged_version(nodes[0].logs),
+            bootstrap_servers=addresses,
+            brokers=nodes[:brokers],
+            controllers=nodes[brokers:],
+            settings=settings,
+        )
+    finally:
+        for node in nodes:
+            node.end()
+            current_run().forget(node.folder)
+
+
+@contextmanager
+def kafka(
+    *, brokers: int, controllers: int, config: Mapping[str, str]
+) -> Iterator[Kafka]:
+    """Run a cluster; see `snippets.servers.kafka`."""
+    command = _java_command(f"-XX:SharedArchiveFile={archive()}", "-Xlog:cds=error")
+    with _cluster(brokers, controllers, config, command) as server:
+        yield server

@@ -1,0 +1,111 @@
+"""A node that is a process of this machine."""
+
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from snippets.servers.errors import ServersError
+from snippets.servers.run import current_run
+
+STOP_S = 30.0
+LOG_TAIL = 30
+LOG_NAME = "log.txt"
+
+
+class Process:
+    """A server process, with a folder for its data and its log.
+
+    It leads a session of its own, so that Ctrl-C reaches our process and not the server.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
+        """Take note of what to run; nothing starts yet.
+
+        Args:
+            name: What the node is called in messages.
+            command: The program and its arguments.
+            folder: Where it runs, and keeps its data and its log.
+        """
+        self.name = name
+        self.folder = folder
+        self._command = list(command)
+        self._log = folder / LOG_NAME
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the node as last started."""
+        return self._running().pid
+
+    def start(self) -> None:
+        """Start the process and return at once."""
+        with self._log.open("ab") as log:
+            self._popen = subprocess.Popen(
+                self._command,
+                cwd=self.folder,
+                env=current_run().environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        """Ask the process to shut down and wait until it has.
+
+        Raises:
+            ServersError: It doesn't within half a minute; it is killed then.
+        """
+        popen = self._running()
+        popen.terminate()
+        try:
+            popen.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise ServersError(
+                f"{self.name} did not stop within {STOP_S:g} s\n{self.log_tail()}"
+            ) from None
+
+    def kill(self) -> None:
+        """End the process at once."""
+        popen = self._running()
+        popen.kill()
+        popen.wait()
+
+    def pause(self) -> None:
+        """Freeze the process."""
+        self._running().send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the frozen process go on."""
+        self._running().send_signal(signal.SIGCONT)
+
+    def logs(self) -> str:
+        """Return what the process has printed since it was first started."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def log_tail(self) -> str:
+        """Return the last lines that the process has printed."""
+        lines = self.logs().splitlines()[-LOG_TAIL:]
+        return "\n".join([f"the end of {self.name}'s log:", *lines])
+
+    def check_alive(self) -> None:
+        """Raise if the process has ended.
+
+        Raises:
+            ServersError: It has; the message holds the end of its log.
+        """
+        code = self._running().poll()
+        if code is not None:
+            raise ServersError(f"{self.name} ended with status {code}\n{self.log_tail()}")
+
+    def end(self) -> None:
+        """Kill the process if it runs, frozen or not."""
+        if self._popen is not None and self._popen.poll() is None:
+            self.kill()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._popen is None:
+            raise ServersError(f"{self.name} was never started")
+        return self._popen

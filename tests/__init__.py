@@ -1,0 +1,1 @@
+"""What the site promises, tested on real servers."""

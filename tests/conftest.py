@@ -1,0 +1,198 @@
+"""Real servers for the tests, and the record of what the tests prove."""
+
+import datetime as dt
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from importlib.metadata import version
+from itertools import chain
+
+import pytest
+import redis as redis_py
+from kafka import KafkaProducer
+
+from snippets import kafka as kafka_task
+from snippets import redis_streams
+from snippets.servers import Kafka, Redis, ServersError, Way
+from tests.ledger import VERDICTS, Claim, claim_id, sentence_of
+from tests.running import Servers
+
+CLIENTS = {"redis": "redis-py", "kafka": "kafka-python"}
+PACKAGES = {"redis": "redis", "kafka": "kafka-python"}
+
+# Fixtures that start servers of the test's own.
+OWN = {"own_redis": "redis", "own_kafka": "kafka"}
+SHARED = {"redis_server": "redis", "kafka_server": "kafka"}
+
+SERVERS = pytest.StashKey[Servers]()
+
+# The server of its own that a test has started last.
+ANSWERED = pytest.StashKey[Redis | Kafka]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the way to the servers; a wish that can't be met ends the run here."""
+    # A consumer closed while it reads logs an error that can't be formatted, which
+    # pytest takes for a failure of the test. The servers' logs tell more.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    try:
+        config.stash[SERVERS] = Servers()
+    except ServersError as error:
+        raise pytest.UsageError(str(error)) from error
+    config.stash[VERDICTS] = {}
+
+
+def _needed(items: Iterable[pytest.Item], fixtures: dict[str, str]) -> set[str]:
+    names = chain.from_iterable(getattr(item, "fixturenames", ()) for item in items)
+    return {fixtures[name] for name in names if name in fixtures}
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    """Check what is shown after all of it has run; leave out what can't work on yours."""
+    items.sort(key=lambda item: "docs" in item.path.relative_to(config.rootpath).parts)
+    servers = config.stash[SERVERS]
+    yours = {system for system, way in servers.ways.items() if way is Way.EXTERNAL}
+    left_out = [item for item in items if _needed([item], OWN) & yours]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_report_collectionfinish(
+    config: pytest.Config, items: list[pytest.Item]
+) -> list[str]:
+    """Start the shared servers, and tell which versions have answered."""
+    servers = config.stash[SERVERS]
+    capture = config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    try:
+        with capture.global_and_fixture_disabled():
+            servers.start(sorted(_needed(items, SHARED)))
+    except ServersError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+    lines = [
+        f"{system} {server.version} ({server.way}), {CLIENTS[system]} "
+        f"{version(PACKAGES[system])}"
+        for system in sorted(_needed(items, SHARED))
+        for server in [servers.shared(system)]
+    ]
+    if Way.EXTERNAL in servers.ways.values():
+        lines.append("left out: tests that start, configure or kill servers of their own")
+    return lines
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the shared servers."""
+    if SERVERS in config.stash:
+        config.stash[SERVERS].close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note each claim that holds; show the servers' logs beside a failure."""
+    report = yield
+    servers = item.config.stash[SERVERS]
+    mark = item.get_closest_marker("claim")
+    verdicts = item.config.stash[VERDICTS]
+    if report.failed:
+        if _needed([item], OWN | SHARED):
+            report.sections += servers.logs()
+        verdicts[claim_id(item.name)] = None
+    elif mark and call.when == "call" and isinstance(item, pytest.Function):
+        system = mark.kwargs["servers"]
+        answered = item.stash.get(ANSWERED, None) or servers.shared(system)
+        verdicts[claim_id(item.name)] = Claim(
+            sentence=sentence_of(item.function),
+            system=system,
+            since=mark.kwargs["since"],
+            test=item.path.relative_to(item.config.rootpath).as_posix(),
+            server=f"{system.capitalize()} {answered.version} ({answered.way})",
+            client=f"{CLIENTS[system]} {version(PACKAGES[system])}",
+            date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
+        )
+    return report
+
+
+@contextmanager
+def _own(
+    request: pytest.FixtureRequest, system: str, **options: object
+) -> Iterator[Redis | Kafka]:
+    with request.config.stash[SERVERS].own(system, **options) as server:
+        request.node.stash[ANSWERED] = server
+        yield server
+
+
+@pytest.fixture
+def own_redis(
+    request: pytest.FixtureRequest,
+) -> Callable[..., AbstractContextManager[Redis]]:
+    """Start a Redis that this test may configure and kill; see `snippets.servers`."""
+    return partial(_own, request, "redis")  # type: ignore[return-value]
+
+
+@pytest.fixture
+def own_kafka(
+    request: pytest.FixtureRequest,
+) -> Callable[..., AbstractContextManager[Kafka]]:
+    """Start a Kafka that this test may configure and kill; see `snippets.servers`."""
+    return partial(_own, request, "kafka")  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def redis_server(pytestconfig: pytest.Config) -> Redis:
+    """The Redis that all tests share."""
+    server = pytestconfig.stash[SERVERS].shared("redis")
+    assert isinstance(server, Redis)
+    return server
+
+
+@pytest.fixture(scope="session")
+def kafka_server(pytestconfig: pytest.Config) -> Kafka:
+    """The Kafka that all tests share."""
+    server = pytestconfig.stash[SERVERS].shared("kafka")
+    assert isinstance(server, Kafka)
+    return server
+
+
+@pytest.fixture
+def redis(
+    redis_server: Redis, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[redis_py.Redis]:
+    """A client of the shared Redis, which the snippets find too."""
+    for name, value in redis_server.environment().items():
+        monkeypatch.setenv(name, value)
+    with redis_streams.connect() as client:
+        yield client
+
+
+@pytest.fixture
+def stream(redis: redis_py.Redis) -> Iterator[str]:
+    """The name of a stream that only this test uses."""
+    with redis_streams.temporary_stream(redis) as name:
+        yield name
+
+
+@pytest.fixture
+def kafka_environment(kafka_server: Kafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the snippets find the shared Kafka."""
+    for name, value in kafka_server.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def topic(kafka_environment: None) -> Iterator[str]:  # noqa: ARG001
+    """The name of a topic of one partition that only this test uses."""
+    with kafka_task.temporary_topic() as name:
+        yield name
+
+
+@pytest.fixture
+def producer(kafka_environment: None) -> Iterator[KafkaProducer]:  # noqa: ARG001
+    """A producer for the shared Kafka, with kafka-python's defaults."""
+    with KafkaProducer(**kafka_task.settings()) as producer:
+        yield producer

@@ -1,0 +1,1 @@
+"""Servers are had in three ways, and leave nothing behind."""

@@ -1,0 +1,1 @@
+"""Both systems do each task; what differs is named."""

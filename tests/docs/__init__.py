@@ -1,0 +1,1 @@
+"""What is shown is run, paired, fresh and linked."""

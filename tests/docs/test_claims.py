@@ -1,0 +1,58 @@
+"""The ledger is what the tests prove, and pages and ledger point at each other."""
+
+import inspect
+
+import pytest
+
+from tests.ledger import (
+    LEDGER,
+    RECORD,
+    ROOT,
+    VERDICTS,
+    all_tests,
+    citations,
+    load,
+    render,
+    save,
+    sentence_of,
+    write_whole,
+)
+
+REFRESH = "run `nox -s tests -- --update-examples` and look at the difference"
+
+
+def test_ledger_is_what_the_tests_prove(pytestconfig: pytest.Config) -> None:
+    tests = all_tests()
+    update = pytestconfig.getoption("update_examples")
+    if update:
+        verdicts = (load() if RECORD.exists() else {}) | pytestconfig.stash[VERDICTS]
+        save({key: held for key in tests if (held := verdicts.get(key))})
+    recorded = load()
+    sentences = {key: sentence_of(test) for key, test in tests.items()}
+    assert {key: each.sentence for key, each in recorded.items()} == sentences, REFRESH
+    sources = {key: inspect.getsource(test) for key, test in tests.items()}
+    ledger = render(recorded, sources, citations())
+    if update:
+        write_whole(LEDGER, ledger)
+    assert LEDGER.read_text(encoding="utf-8") == ledger, REFRESH
+
+
+def test_every_citation_is_of_a_claim() -> None:
+    known = load()
+    wrong = [
+        f"docs/{each.page}:{each.line}: there is no claim {each.claim}"
+        for each in citations()
+        if each.claim not in known
+    ]
+    assert wrong == []
+
+
+def test_every_proof_link_is_a_citation() -> None:
+    cited = {(each.page, each.line) for each in citations()}
+    wrong = []
+    for page in (ROOT / "docs").rglob("*.md"):
+        name = page.relative_to(ROOT / "docs").as_posix()
+        for number, line in enumerate(page.read_text(encoding="utf-8").splitlines(), 1):
+            if "[proof]" in line and (name, number) not in cited:
+                wrong.append(f"docs/{name}:{number}: {line.strip()}")
+    assert wrong == [], "write [proof](…/evidence/claims.md#the-claim){.proof}"

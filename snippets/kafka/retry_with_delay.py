@@ -33,6 +33,7 @@ import time
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.errors import CommitFailedError
 
 # --8<-- [end:imports]
 # isort: split
@@ -64,6 +65,8 @@ def retry_later(
 
     Raises:
         ValueError: The delay is less than 1.
+        kafka.errors.CommitFailedError: The group has given the partition to another
+            consumer meanwhile, which will see the record again.
         kafka.errors.KafkaError: The record was not moved, and comes again.
 
     Source:
@@ -76,11 +79,15 @@ def retry_later(
     headers["not_before_ms"] = str(int(time.time() * 1000) + delay_ms).encode()
     partition = TopicPartition(record.topic, record.partition)
     done = {partition: OffsetAndMetadata(record.offset + 1, "", -1)}
+    membership = consumer.group_metadata()
+    if consumer.subscription() and membership.generation_id < 0:
+        # The brokers would not notice: who names no generation is not checked.
+        raise CommitFailedError("the group has given this consumer up")
     producer.begin_transaction()
     try:
         again = {"key": record.key, "headers": list(headers.items())}
         producer.send(later, record.value, **again)
-        producer.send_offsets_to_transaction(done, consumer.group_metadata())
+        producer.send_offsets_to_transaction(done, membership)
         producer.commit_transaction()
     except Exception:
         producer.abort_transaction()

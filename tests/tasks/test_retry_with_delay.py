@@ -12,12 +12,13 @@ from typing import Any, Protocol
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.errors import MessageSizeTooLargeError
+from kafka.errors import CommitFailedError, MessageSizeTooLargeError
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis, ResponseError
 
 from snippets import servers
 from snippets.kafka import settings, temporary_topic
+from snippets.kafka.read_group import join as kafka_join
 from snippets.kafka.retry_with_delay import move_due as kafka_move_due
 from snippets.kafka.retry_with_delay import retry_later as kafka_retry_later
 from snippets.redis_streams import connect, temporary_stream
@@ -443,3 +444,24 @@ def test_kafka_moves_all_or_nothing(topic: str, producer: KafkaProducer) -> None
         with transactional(topic) as wide:
             assert kafka_move_due(waiting, wide, topic, timeout_ms=PATIENCE_MS) == 1
         assert next(consumer).value == large
+
+
+def test_kafka_refuses_a_consumer_that_the_group_has_given_up(
+    topic: str, producer: KafkaProducer
+) -> None:
+    producer.send(topic, json.dumps(EVENTS[0]).encode()).get(PATIENCE_S)
+    fast = {"max_poll_interval_ms": 1000, "heartbeat_interval_ms": 300}
+    with (
+        temporary_topic() as later,
+        transactional(later) as writer,
+        kafka_join(topic, "billing", **fast, **settings()) as stalled,
+    ):
+        record = next(stalled)
+        for _ in attempts(PATIENCE_S):
+            if stalled.group_metadata().generation_id < 0:
+                break
+        with pytest.raises(CommitFailedError, match="given this consumer up"):
+            kafka_retry_later(stalled, writer, record, later, 1)
+        assert stalled.end_offsets([TopicPartition(later, 0)]) == {
+            TopicPartition(later, 0): 0
+        }

@@ -13,9 +13,10 @@ from redis.retry import Retry
 def connect() -> Redis:
     """Connect to the Redis that `REDIS_URL` names, or else to `localhost:6379`.
 
-    redis-py sends a command again, up to ten times, when its reply is lost, and an entry
-    is then stored more than once. These examples switch that off: the caller sees the
-    error and decides.
+    A client that sends a command again when its reply is lost stores an entry more than
+    once. In redis-py 8.1 `Redis(...)` does so up to ten times, `Redis.from_url(...)` not
+    at all. These examples say so instead of relying on it: the caller sees the error and
+    decides.
 
     Returns:
         A client that speaks text (`decode_responses`) and repeats nothing.

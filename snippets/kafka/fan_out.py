@@ -21,6 +21,7 @@ Example:
 
 # --8<-- [start:imports]
 import json
+import time
 from typing import Any
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -82,7 +83,7 @@ def add_group(topic: str, group: str, *, from_beginning: bool, **client: Any) ->
 
 # --8<-- [start:read_as]
 def read_as(
-    topic: str, group: str, count: int = 100, **client: Any
+    topic: str, group: str, count: int = 100, timeout_s: float = 60, **client: Any
 ) -> list[dict[str, str]]:
     """Read what a group has not seen yet, and acknowledge it.
 
@@ -92,6 +93,7 @@ def read_as(
         topic: The topic.
         group: The group's name, which has its place in the topic.
         count: How many records to read at the most.
+        timeout_s: How many seconds to wait until the group gives out a partition.
         client: The connection settings.
 
     Returns:
@@ -99,6 +101,7 @@ def read_as(
 
     Raises:
         kafka.errors.NoOffsetForPartitionError: The group has no place in the topic.
+        TimeoutError: The group has given out no partition: other consumers have all.
 
     Source:
         https://kafka.apache.org/43/design/design/#consumer-position
@@ -111,8 +114,13 @@ def read_as(
         max_poll_records=count,
         **client,
     ) as consumer:
-        # The first poll also waits until the group has given out the partitions.
+        # kafka-python 3.0.12 can forget what it was assigned if it learns of the topic
+        # while it joins, so let it know the topic before the first poll.
+        consumer.partitions_for_topic(topic)
+        deadline = time.monotonic() + timeout_s
         while not consumer.assignment():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no partition of {topic} for {group}")
             batch = consumer.poll(timeout_ms=100)
         batch = batch or consumer.poll(timeout_ms=1000)
         consumer.commit()

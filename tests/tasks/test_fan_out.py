@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from redis import Redis, ResponseError
 from snippets import kafka, redis_streams
 from snippets.kafka import fan_out as kafka_fan_out
 from snippets.kafka.append import append as kafka_append
+from snippets.kafka.read_group import join as kafka_join
 from snippets.redis_streams import fan_out as redis_fan_out
 from snippets.redis_streams.append import append as redis_append
 from tests.ledger import claim
@@ -130,6 +132,29 @@ def test_kafka_refuses_to_read_as_a_group_without_a_place(topic: str) -> None:
         kafka_fan_out.read_as(topic, "billing", **kafka.settings())
 
 
+def test_kafka_waits_for_a_partition_no_longer_than_it_is_told(topic: str) -> None:
+    kafka_fan_out.add_group(topic, topic, from_beginning=True, **kafka.settings())
+    with (
+        kafka_join(topic, topic, client_id="a", **kafka.settings()) as member,
+        ThreadPoolExecutor() as pool,
+    ):
+        # As in `read_as`: so that the client doesn't forget what it was assigned.
+        member.partitions_for_topic(topic)
+        while not member.assignment():
+            member.poll(timeout_ms=100)
+        late = pool.submit(
+            partial(kafka_fan_out.read_as, timeout_s=1, client_id="z"),
+            topic,
+            topic,
+            **kafka.settings(),
+        )
+        # The partition goes to the first by name, which takes part in the rebalance.
+        while not late.done():
+            member.poll(timeout_ms=100)
+        with pytest.raises(TimeoutError, match=f"no partition of {topic}"):
+            late.result()
+
+
 @claim(servers="kafka", since="0.9")
 def test_kafka_new_group_passes_over_what_is_there(
     topic: str, producer: KafkaProducer
@@ -139,6 +164,7 @@ def test_kafka_new_group_passes_over_what_is_there(
     """
     producer.send(topic, json.dumps(TEA).encode()).get()
     with KafkaConsumer(topic, group_id="billing", **kafka.settings()) as consumer:
+        consumer.partitions_for_topic(topic)
         while not consumer.assignment():
             consumer.poll(timeout_ms=100)
         place = TopicPartition(topic, 0)

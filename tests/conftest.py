@@ -4,9 +4,10 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from functools import partial
-from importlib.metadata import version
 from itertools import chain
+from typing import Any
 
 import pytest
 import redis as redis_py
@@ -15,17 +16,18 @@ from kafka import KafkaProducer
 from snippets import kafka as kafka_task
 from snippets import redis_streams
 from snippets.servers import Kafka, Redis, ServersError, Way
-from tests.ledger import VERDICTS, Claim, claim_id, sentence_of
+from tests.clients import client
+from tests.ledger import HELD, Claim, Recorder, sentence_of
 from tests.running import Servers
-
-CLIENTS = {"redis": "redis-py", "kafka": "kafka-python"}
-PACKAGES = {"redis": "redis", "kafka": "kafka-python"}
 
 # Fixtures that start servers of the test's own.
 OWN = {"own_redis": "redis", "own_kafka": "kafka"}
 SHARED = {"redis_server": "redis", "kafka_server": "kafka"}
 
 SERVERS = pytest.StashKey[Servers]()
+
+# What the shared servers have said of themselves.
+ANSWERS = pytest.StashKey[dict[str, str]]()
 
 # The server of its own that a test has started last.
 ANSWERED = pytest.StashKey[Redis | Kafka]()
@@ -40,7 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[SERVERS] = Servers()
     except ServersError as error:
         raise pytest.UsageError(str(error)) from error
-    config.stash[VERDICTS] = {}
+    config.stash[ANSWERS] = {}
+    if config.getoption("update_examples") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder())
 
 
 def _needed(items: Iterable[pytest.Item], fixtures: dict[str, str]) -> set[str]:
@@ -51,8 +55,7 @@ def _needed(items: Iterable[pytest.Item], fixtures: dict[str, str]) -> set[str]:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """Check what is shown after all of it has run; leave out what can't work on yours."""
-    items.sort(key=lambda item: "docs" in item.path.relative_to(config.rootpath).parts)
+    """Leave out what can't work on servers of yours."""
     servers = config.stash[SERVERS]
     yours = {system for system, way in servers.ways.items() if way is Way.EXTERNAL}
     left_out = [item for item in items if _needed([item], OWN) & yours]
@@ -61,27 +64,46 @@ def pytest_collection_modifyitems(
         items[:] = [item for item in items if item not in left_out]
 
 
-def pytest_report_collectionfinish(
-    config: pytest.Config, items: list[pytest.Item]
-) -> list[str]:
-    """Start the shared servers, and tell which versions have answered."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start the shared servers, so that no test is charged for it."""
+    config = session.config
+    systems = sorted(_needed(session.items, SHARED))
     servers = config.stash[SERVERS]
     capture = config.pluginmanager.getplugin("capturemanager")
     assert capture is not None
     try:
         with capture.global_and_fixture_disabled():
-            servers.start(sorted(_needed(items, SHARED)))
+            servers.start(systems)
     except ServersError as error:
+        # The head of pytest-xdist hears of it only in this way.
+        session.shouldfail = str(error)
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-    lines = [
-        f"{system} {server.version} ({server.way}), {CLIENTS[system]} "
-        f"{version(PACKAGES[system])}"
-        for system in sorted(_needed(items, SHARED))
-        for server in [servers.shared(system)]
-    ]
-    if Way.EXTERNAL in servers.ways.values():
-        lines.append("left out: tests that start, configure or kill servers of their own")
-    return lines
+    for system in systems:
+        server = servers.shared(system)
+        config.stash[ANSWERS][system] = (
+            f"{system} {server.version} ({server.way}), {client(system)}"
+        )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a process of pytest-xdist, tell its head which servers have answered."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["answers"] = session.config.stash[ANSWERS]
+
+
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a process of pytest-xdist which servers have answered."""
+    node.config.stash[ANSWERS] |= getattr(node, "workeroutput", {}).get("answers", {})
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Tell which versions have answered, and what was left out."""
+    for _, answer in sorted(config.stash[ANSWERS].items()):
+        terminalreporter.write_line(answer)
+    if Way.EXTERNAL in config.stash[SERVERS].ways.values():
+        terminalreporter.write_line(
+            "left out: tests that start, configure or kill servers of their own"
+        )
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -94,27 +116,26 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note each claim that holds; show the servers' logs beside a failure."""
+    """Note on each claim's report what has held; show the servers' logs on a failure."""
     report = yield
     servers = item.config.stash[SERVERS]
     mark = item.get_closest_marker("claim")
-    verdicts = item.config.stash[VERDICTS]
     if report.failed:
         if _needed([item], OWN | SHARED):
             report.sections += servers.logs()
-        verdicts[claim_id(item.name)] = None
     elif mark and call.when == "call" and isinstance(item, pytest.Function):
         system = mark.kwargs["servers"]
         answered = item.stash.get(ANSWERED, None) or servers.shared(system)
-        verdicts[claim_id(item.name)] = Claim(
+        held = Claim(
             sentence=sentence_of(item.function),
             system=system,
             since=mark.kwargs["since"],
             test=item.path.relative_to(item.config.rootpath).as_posix(),
             server=f"{system.capitalize()} {answered.version} ({answered.way})",
-            client=f"{CLIENTS[system]} {version(PACKAGES[system])}",
+            client=client(mark.kwargs["client"]),
             date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
         )
+        report.user_properties.append((HELD, asdict(held)))
     return report
 
 

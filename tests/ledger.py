@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -32,12 +32,16 @@ Test = TypeVar("Test", bound=Callable[..., None])
 TESTS: dict[str, Callable[..., None]] = {}
 
 
-def claim(*, servers: str, since: str) -> Callable[[Test], Test]:
+def claim(
+    *, servers: str, since: str, client: str | None = None
+) -> Callable[[Test], Test]:
     """Make a test the proof of a sentence.
 
     Args:
         servers: The system that the sentence is about, `redis` or `kafka`.
         since: The first release of it for which the sentence is meant to be true.
+        client: The library that the proof talks through, if it is not redis-py or
+            kafka-python, by the name under which it is imported.
 
     Raises:
         TypeError: The test's name or docstring makes no claim.
@@ -51,7 +55,7 @@ def claim(*, servers: str, since: str) -> Callable[[Test], Test]:
         if not re.fullmatch(r"[A-Z`].*\.", sentence):
             raise TypeError(f"{where}: the claim's docstring must be a sentence")
         TESTS[claim_id(test.__name__)] = test
-        pytest.mark.claim(servers=servers, since=since)(test)
+        pytest.mark.claim(servers=servers, since=since, client=client or servers)(test)
         return test
 
     return mark
@@ -90,8 +94,8 @@ class Claim:
     date: str
 
 
-# What this run has found: None for a claim whose test failed.
-VERDICTS = pytest.StashKey[dict[str, Claim | None]]()
+# Where a test's report carries its claim.
+HELD = "held"
 
 
 def load() -> dict[str, Claim]:
@@ -125,6 +129,27 @@ def save(claims: Mapping[str, Claim]) -> None:
     """Write what is recorded, in the order of the permalinks."""
     record = {key: asdict(claims[key]) for key in sorted(claims)}
     write_whole(RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+class Recorder:
+    """A plugin of pytest that records the claims that hold, and drops what failed."""
+
+    def __init__(self) -> None:
+        """Begin a run."""
+        self._verdicts: dict[str, Claim | None] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take note of one report, of this process or of one of pytest-xdist's."""
+        key = claim_id(report.location[2])
+        if HELD in (carried := dict[str, Any](report.user_properties)):
+            self._verdicts[key] = Claim(**carried[HELD])
+        if report.failed:
+            self._verdicts[key] = None
+
+    def pytest_sessionfinish(self) -> None:
+        """Write the record, without the claims whose test is gone."""
+        verdicts = (load() if RECORD.exists() else {}) | self._verdicts
+        save({key: held for key in all_tests() if (held := verdicts.get(key))})
 
 
 @dataclass(frozen=True)

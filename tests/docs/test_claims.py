@@ -6,14 +6,11 @@ import pytest
 
 from tests.ledger import (
     LEDGER,
-    RECORD,
     ROOT,
-    VERDICTS,
     all_tests,
     citations,
     load,
     render,
-    save,
     sentence_of,
     write_whole,
 )
@@ -23,16 +20,12 @@ REFRESH = "run `nox -s tests -- --update-examples` and look at the difference"
 
 def test_ledger_is_what_the_tests_prove(pytestconfig: pytest.Config) -> None:
     tests = all_tests()
-    update = pytestconfig.getoption("update_examples")
-    if update:
-        verdicts = (load() if RECORD.exists() else {}) | pytestconfig.stash[VERDICTS]
-        save({key: held for key in tests if (held := verdicts.get(key))})
     recorded = load()
     sentences = {key: sentence_of(test) for key, test in tests.items()}
     assert {key: each.sentence for key, each in recorded.items()} == sentences, REFRESH
     sources = {key: inspect.getsource(test) for key, test in tests.items()}
     ledger = render(recorded, sources, citations())
-    if update:
+    if pytestconfig.getoption("update_examples"):
         write_whole(LEDGER, ledger)
     assert LEDGER.read_text(encoding="utf-8") == ledger, REFRESH
 

@@ -7,13 +7,13 @@ import io
 import subprocess
 import sys
 import types
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from pytest_examples import CodeExample, EvalExample, find_examples
 
 from snippets import servers
+from tests.clients import client_of
 from tests.docs.recorded import ROOT, SNIPPETS, Scrubber, pasted, task_modules
 from tests.ledger import write_whole
 
@@ -86,11 +86,13 @@ def test_transcript_is_what_the_demo_prints(
     recorded = module.with_suffix(".txt")
     if pytestconfig.getoption("update_examples"):
         answered = (
-            f"Kafka {kafka_server.version}, kafka-python {version('kafka-python')}"
+            f"Kafka {kafka_server.version}"
             if ".kafka." in name
-            else f"Redis {redis_server.version}, redis-py {version('redis')}"
+            else f"Redis {redis_server.version}"
         )
-        write_whole(recorded, f"$ python -m {name}  # {answered}\n{printed}")
+        write_whole(
+            recorded, f"$ python -m {name}  # {answered}, {client_of(module)}\n{printed}"
+        )
     assert recorded.exists(), (
         f"{recorded.relative_to(ROOT)} is missing: "
         "record it with `nox -s tests -- --update-examples`"

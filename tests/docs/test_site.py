@@ -15,6 +15,9 @@ from tests.ledger import HEADING, write_whole
 PERMALINKS = DOCS / "data" / "permalinks.txt"
 FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 
+# The site is built once, in one process.
+pytestmark = pytest.mark.xdist_group("site")
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -136,9 +136,10 @@ def test_yours_cannot_be_configured(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.fail("it has started")
 
 
-def test_a_run_on_a_wrong_address_ends_at_once_with_one_error() -> None:
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_run_on_a_wrong_address_ends_at_once_with_one_error(processes: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/tasks", "-q"],
+        [sys.executable, "-m", "pytest", "tests/tasks", "-q", "-n", processes],
         cwd=ROOT,
         env={"SERVERS": "external", "REDIS_URL": "redis://127.0.0.1:1", "PATH": ""},
         capture_output=True,

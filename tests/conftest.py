@@ -3,9 +3,9 @@
 import datetime as dt
 import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from itertools import chain
 from typing import Any
 
@@ -20,8 +20,13 @@ from tests.clients import client
 from tests.ledger import HELD, Claim, Recorder, sentence_of
 from tests.running import Servers
 
-# Fixtures that start servers of the test's own.
-OWN = {"own_redis": "redis", "own_kafka": "kafka"}
+# Fixtures that start servers beside the shared ones.
+OWN = {
+    "own_redis": "redis",
+    "redis_cluster": "redis",
+    "redis_of": "redis",
+    "own_kafka": "kafka",
+}
 SHARED = {"redis_server": "redis", "kafka_server": "kafka"}
 
 SERVERS = pytest.StashKey[Servers]()
@@ -162,6 +167,39 @@ def own_kafka(
 ) -> Callable[..., AbstractContextManager[Kafka]]:
     """Start a Kafka that this test may configure and kill; see `snippets.servers`."""
     return partial(_own, request, "kafka")  # type: ignore[return-value]
+
+
+@pytest.fixture(scope="session")
+def redis_of(pytestconfig: pytest.Config) -> Iterator[Callable[[str], Redis]]:
+    """Give the Redis of a release, which the tests share."""
+    with ExitStack() as stack:
+
+        @cache
+        def give(version: str) -> Redis:
+            own = pytestconfig.stash[SERVERS].own("redis", version=version)
+            server = stack.enter_context(own)
+            assert isinstance(server, Redis)
+            return server
+
+        yield give
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(pytestconfig: pytest.Config) -> Iterator[Redis]:
+    """A Redis Cluster of three masters that the tests share."""
+    with pytestconfig.stash[SERVERS].own("redis", masters=3) as server:
+        assert isinstance(server, Redis)
+        yield server
+
+
+@pytest.fixture
+def cluster(redis_cluster: Redis) -> Iterator[redis_py.RedisCluster]:
+    """A client of that cluster, which is empty before each test."""
+    with redis_py.RedisCluster.from_url(
+        redis_cluster.url, decode_responses=True
+    ) as client:
+        yield client
+        client.flushall(target_nodes=client.PRIMARIES)
 
 
 @pytest.fixture(scope="session")

@@ -13,14 +13,16 @@ from snippets.servers.choice import Way, choose, kafka, redis
 from snippets.servers.errors import ServersError
 from snippets.servers.interface import Kafka, Redis
 from snippets.servers.progress import progress
+from snippets.servers.versions import REDIS_RELEASES
 
 
 def prepare() -> None:
     """Build or fetch what local servers need, unless the cache has it."""
     if choose("redis") is Way.LOCAL:
-        from snippets.servers.local.redis import programs
+        from snippets.servers.local.redis_programs import programs
 
-        programs()
+        for release in REDIS_RELEASES.values():
+            programs(release)
     if choose("kafka") is Way.LOCAL:
         from snippets.servers.local.kafka import archive
 

@@ -25,7 +25,12 @@ class _Opener(Protocol):
     """What the module of each way offers."""
 
     def redis(
-        self, *, replicas: int, config: Mapping[str, str]
+        self,
+        *,
+        version: str | None,
+        masters: int,
+        replicas: int,
+        config: Mapping[str, str],
     ) -> AbstractContextManager[Redis]: ...
 
     def kafka(
@@ -66,6 +71,8 @@ def _open(way: Way) -> _Opener:
 @contextmanager
 def redis(
     *,
+    version: str | None = None,
+    masters: int = 1,
     replicas: int = 0,
     config: Mapping[str, str] | None = None,
     way: Way | None = None,
@@ -73,7 +80,11 @@ def redis(
     """Run a Redis for as long as the block lasts.
 
     Args:
-        replicas: How many replicas follow the primary.
+        version: Which release, as `REDIS_RELEASES` in `snippets.servers.versions` has it,
+            such as `8.2.3` or `valkey-9.1.2`; the newest if left out.
+        masters: How many masters there are; several share the slots of a Redis Cluster,
+            which needs Redis 7.0.
+        replicas: How many replicas follow each master.
         config: Settings as in `redis.conf`, such as `{"appendonly": "yes"}`.
         way: How to get it; what `choose` says if left out.
 
@@ -84,7 +95,9 @@ def redis(
         ServersError: It can't be had in this way, or doesn't answer in time.
     """
     opener = _open(way or choose("redis"))
-    with opener.redis(replicas=replicas, config=config or {}) as server:
+    with opener.redis(
+        version=version, masters=masters, replicas=replicas, config=config or {}
+    ) as server:
         yield server
 
 

@@ -16,7 +16,7 @@ PATIENCE_S = 4.0
 PASSWORD = re.compile(r"(?<=//)[^@/\s]*@")
 
 
-def _address(system: str, *, several_nodes: bool, config: Mapping[str, str]) -> str:
+def _address(system: str, *, special: bool, config: Mapping[str, str]) -> str:
     variable = ADDRESS[system]
     address = os.environ.get(variable)
     if not address:
@@ -24,10 +24,11 @@ def _address(system: str, *, several_nodes: bool, config: Mapping[str, str]) -> 
             f"SERVERS=external needs the address of your server in {variable}, "
             "which is not set."
         )
-    if several_nodes or config:
+    if special or config:
         raise ServersError(
-            f"this needs a server with nodes or settings of its own, which the one in "
-            f"{variable} is not. Run it with SERVERS=local or SERVERS=containers."
+            "this needs a server of a certain release, or with nodes or settings of its "
+            f"own, which the one in {variable} is not. "
+            "Run it with SERVERS=local or SERVERS=containers."
         )
     return address
 
@@ -37,9 +38,12 @@ def _alive() -> None:
 
 
 @contextmanager
-def redis(*, replicas: int, config: Mapping[str, str]) -> Iterator[Redis]:
+def redis(
+    *, version: str | None, masters: int, replicas: int, config: Mapping[str, str]
+) -> Iterator[Redis]:
     """Use the Redis in `REDIS_URL`; see `snippets.servers.redis`."""
-    url = _address("redis", several_nodes=replicas > 0, config=config)
+    special = version is not None or masters > 1 or replicas > 0
+    url = _address("redis", special=special, config=config)
     try:
         version = until_redis_answers(url, patience_s=PATIENCE_S, alive=_alive)
     except (ServersError, ValueError) as error:
@@ -56,7 +60,7 @@ def kafka(
 ) -> Iterator[Kafka]:
     """Use the Kafka in `KAFKA_BOOTSTRAP_SERVERS`; see `snippets.servers.kafka`."""
     several = brokers > 1 or controllers > 0
-    address = _address("kafka", several_nodes=several, config=config)
+    address = _address("kafka", special=several, config=config)
     try:
         version = until_kafka_answers(
             settings(), brokers=1, patience_s=PATIENCE_S, alive=_alive

@@ -37,12 +37,12 @@ class Node(Protocol):
 
 @dataclass(frozen=True)
 class Redis:
-    """A running Redis: one primary, and its replicas.
+    """A running Redis: a master and its replicas, or a cluster of several masters.
 
     Attributes:
         way: How it was had: `local`, `containers` or `external`.
-        version: The version that answered, such as `8.10.2`.
-        urls: One URL a node, the primary's first.
+        version: The version that answered, such as `8.10.2`, or `valkey-9.1.2`.
+        urls: One URL a node. Masters come first, then a replica of each, then another.
         nodes: What can be made to fail, in the order of `urls`; empty for yours.
     """
 
@@ -53,7 +53,10 @@ class Redis:
 
     @property
     def url(self) -> str:
-        """The URL of the primary, for `redis.Redis.from_url`."""
+        """The URL of the first master, for `redis.Redis.from_url`.
+
+        A cluster has `redis.RedisCluster.from_url`, which learns of the rest from there.
+        """
         return self.urls[0]
 
     def environment(self) -> dict[str, str]:

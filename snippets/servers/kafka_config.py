@@ -88,6 +88,11 @@ def properties(
         "listener.security.protocol.map": ",".join(f"{p}:PLAINTEXT" for p in protocols),
         # A group of examples needn't wait for members that will never come.
         "group.initial.rebalance.delay.ms": "0",
+        # Nor need a member of a share group wait for its next heartbeat, up to 5 s, to
+        # learn its partitions.
+        "group.share.assignment.interval.ms": "0",
+        "group.share.heartbeat.interval.ms": "200",
+        "group.share.min.heartbeat.interval.ms": "200",
     }
     if "broker" in member.roles:
         settings["advertised.listeners"] = ",".join(advertised)

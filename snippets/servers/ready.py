@@ -44,7 +44,7 @@ def until_redis_answers(
         alive: Raises if waiting has become pointless, as the process has ended.
 
     Returns:
-        The server's version.
+        The server's version, as `REDIS_RELEASES` has it.
 
     Raises:
         ServersError: It doesn't answer in time, or refuses us.
@@ -56,7 +56,10 @@ def until_redis_answers(
             with redis.Redis.from_url(
                 url, retry=None, socket_timeout=left, socket_connect_timeout=left
             ) as client:
-                return str(client.info("server")["redis_version"])
+                told = client.info("server")
+                # Valkey tells a version of Redis too, the one that it began with.
+                valkey = told.get("valkey_version")
+                return f"valkey-{valkey}" if valkey else str(told["redis_version"])
         except redis.AuthenticationError as error:
             raise ServersError(f"Redis at {url} refuses us: {error}") from error
         except (redis.ConnectionError, redis.TimeoutError) as error:

@@ -5,13 +5,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from snippets import servers
 from snippets.servers import ServersError, Way, choose, external
 from snippets.servers.local.java import major_version
-from snippets.servers.local.redis import programs
+from snippets.servers.local.redis_programs import programs
+from snippets.servers.versions import redis_release
 
 ROOT = Path(__file__).parents[2]
 
@@ -127,11 +129,31 @@ def test_a_password_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in str(raised.value)
 
 
-def test_yours_cannot_be_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"config": {"appendonly": "yes"}},
+        {"replicas": 1},
+        {"masters": 3},
+        {"version": "6.2.14"},
+    ],
+)
+def test_yours_cannot_be_configured(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
     with (
         pytest.raises(ServersError, match="SERVERS=local"),
-        servers.redis(config={"appendonly": "yes"}, way=Way.EXTERNAL),
+        servers.redis(way=Way.EXTERNAL, **options),
+    ):
+        pytest.fail("it has started")
+
+
+@pytest.mark.parametrize("way", [Way.LOCAL, Way.CONTAINERS])
+def test_a_release_that_no_way_has_is_named_with_those_there_are(way: Way) -> None:
+    with (
+        pytest.raises(ServersError, match=r"no Redis 4\.0\.1 .* 6\.2\.14"),
+        servers.redis(version="4.0.1", way=way),
     ):
         pytest.fail("it has started")
 
@@ -158,7 +180,7 @@ def test_a_machine_without_compiler_is_told_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("snippets.servers.cache.root", lambda: tmp_path)
     with pytest.raises(ServersError, match=r"cc and make can't .*apt-get install"):
-        programs()
+        programs(redis_release(None))
     assert not list(tmp_path.glob("redis-*[0-9a-f]"))
 
 

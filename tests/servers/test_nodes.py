@@ -4,19 +4,41 @@ import itertools
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from redis import ConnectionError as RedisConnectionError
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis import TimeoutError as RedisTimeoutError
 
 from snippets import servers
 from snippets.kafka.append import append
-from snippets.servers.ready import until_kafka_answers, until_redis_answers
+from snippets.servers.ready import (
+    PATIENCE_S,
+    attempts,
+    until_kafka_answers,
+    until_redis_answers,
+)
+from snippets.servers.versions import REDIS_RELEASES
 
 OwnRedis = Callable[..., AbstractContextManager[servers.Redis]]
 OwnKafka = Callable[..., AbstractContextManager[servers.Kafka]]
+
+
+def await_that(condition: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    for _ in attempts(PATIENCE_S):
+        if condition():
+            return
+    pytest.fail("it never holds")
+
+
+def cluster_state(node: Any) -> str:
+    """Tell what a node of a Redis Cluster thinks of it."""
+    return str(node.execute_command("CLUSTER INFO")["cluster_state"])
+
 
 QUICK = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
 
@@ -29,6 +51,60 @@ def test_redis_primary_and_replicas_are_told_apart(own_redis: OwnRedis) -> None:
                 roles.append(redis.info("replication")["role"])
         assert roles == ["master", "slave", "slave"]
         assert [node.name for node in server.nodes] == ["redis-1", "redis-2", "redis-3"]
+
+
+@pytest.mark.parametrize("version", REDIS_RELEASES)
+def test_redis_of_every_release_answers(own_redis: OwnRedis, version: str) -> None:
+    with own_redis(version=version, replicas=1) as server:
+        assert server.version == version
+
+
+def test_redis_cluster_is_known_whole_by_every_node(own_redis: OwnRedis) -> None:
+    with own_redis(masters=3) as server:
+        assert [node.name for node in server.nodes] == ["redis-1", "redis-2", "redis-3"]
+        for url in server.urls:
+            with RedisCluster.from_url(url) as cluster:
+                known = {f"redis://{node.name}" for node in cluster.get_primaries()}
+                assert known == set(server.urls)
+                for number in range(20):
+                    assert cluster.incr(f"{url}:{number}") == 1
+        for url in server.urls:
+            with Redis.from_url(url) as node:
+                assert 0 < node.dbsize() < 60
+
+
+def test_redis_cluster_node_comes_back_to_its_slots(own_redis: OwnRedis) -> None:
+    with own_redis(masters=3, config={"appendonly": "yes"}) as server:
+        with RedisCluster.from_url(server.url) as cluster:
+            cluster.set("key", "value")
+            owner = cluster.get_node_from_key("key")
+            assert owner
+        number = server.urls.index(f"redis://{owner.name}")
+        server.nodes[number].kill()
+        server.nodes[number].start()
+        until_redis_answers(server.urls[number], alive=lambda: None)
+        with Redis.from_url(server.urls[number], decode_responses=True) as node:
+            # A master that starts holds back for 2 s, lest another has taken its slots.
+            await_that(lambda: cluster_state(node) == "ok")
+            assert node.get("key") == "value"
+
+
+def test_redis_cluster_replica_takes_over(own_redis: OwnRedis) -> None:
+    quick = {"cluster-node-timeout": "500"}
+    with own_redis(masters=3, replicas=1, config=quick) as server:
+        follows = []
+        for url in server.urls:
+            with Redis.from_url(url, decode_responses=True) as node:
+                follows.append(node.info("replication").get("master_port"))
+        assert follows == [*[None] * 3, *(urlsplit(url).port for url in server.urls[:3])]
+        server.nodes[0].kill()
+        with RedisCluster.from_url(server.urls[1]) as cluster:
+
+            def masters() -> set[str]:
+                cluster.nodes_manager.initialize()
+                return {f"redis://{node.name}" for node in cluster.get_primaries()}
+
+            await_that(lambda: masters() == set(server.urls[1:4]))
 
 
 def test_redis_node_is_killed_and_comes_back_on_its_port(own_redis: OwnRedis) -> None:

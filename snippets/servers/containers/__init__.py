@@ -58,11 +58,16 @@ def engine_answers() -> bool:
 
 
 @contextmanager
-def redis(*, replicas: int, config: Mapping[str, str]) -> Iterator[Redis]:
-    """Run a primary with its replicas; see `snippets.servers.redis`."""
-    from snippets.servers.containers.redis_nodes import primary
+def redis(
+    *, version: str | None, masters: int, replicas: int, config: Mapping[str, str]
+) -> Iterator[Redis]:
+    """Run masters with their replicas; see `snippets.servers.redis`."""
+    from snippets.servers.containers.redis_nodes import nodes_of
+    from snippets.servers.versions import redis_release
 
-    with primary(replicas=replicas, config=config) as server:
+    with nodes_of(
+        redis_release(version), masters=masters, replicas=replicas, config=config
+    ) as server:
         yield server
 
 

@@ -8,8 +8,9 @@ the same variables and arguments, but isn't them: a label says so.
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -24,9 +25,9 @@ from snippets.servers.errors import ServersError
 from snippets.servers.local.jars import kafka_jars
 from snippets.servers.local.java import java_of_the_wheel
 from snippets.servers.local.kafka import warm_up
-from snippets.servers.local.redis import PROGRAMS, programs
+from snippets.servers.local.redis_programs import BUILT, programs
 from snippets.servers.progress import progress
-from snippets.servers.versions import KAFKA_IMAGE, REDIS_IMAGE
+from snippets.servers.versions import KAFKA_IMAGE, REDIS_RELEASES, RedisRelease
 
 FILES = Path(__file__).with_name("image")
 ORIGIN = "Built from packages; not the official image"
@@ -37,7 +38,6 @@ REDIS_USER = 999
 REDIS = (
     LABEL,
     'ENTRYPOINT ["docker-entrypoint.sh"]',
-    'CMD ["redis-server"]',
     f"ENV PATH={SYSTEM_PATH}",
     "EXPOSE 6379",
     "USER redis",
@@ -82,13 +82,19 @@ def _imported(
             )
 
 
-def build_redis(engine: DockerClient) -> None:
-    """Build an image of the Redis that runs as a local process, too."""
-    folder = programs()
-    with _imported(engine, REDIS_IMAGE, REDIS, ("redis", REDIS_USER, "/data")) as rootfs:
+def build_redis(release: RedisRelease, engine: DockerClient) -> None:
+    """Build an image of a Redis that runs as a local process, too."""
+    folder = programs(release)
+    changes = (*REDIS, f'CMD ["{release.program}"]')
+    user = ("redis", REDIS_USER, "/data")
+    with _imported(engine, release.image, changes, user) as rootfs:
         rootfs.folder("data", owner=REDIS_USER)
-        for program in PROGRAMS:
-            rootfs.file(f"usr/local/bin/{program}", folder / program)
+        for program in sorted({release.program, *BUILT}):
+            if (folder / program).exists():
+                rootfs.file(f"usr/local/bin/{program}", folder / program)
+        if release.program not in BUILT:
+            # The image of Valkey goes by the old name, too.
+            rootfs.link(f"usr/local/bin/{BUILT[0]}", release.program)
         script = "docker-entrypoint.sh"
         rootfs.file(f"usr/local/bin/{script}", FILES / "redis" / script, mode=0o755)
 
@@ -151,7 +157,10 @@ def _record_classes(image: str) -> list[bytes]:
         ]
 
 
-BUILDERS = {REDIS_IMAGE: build_redis, KAFKA_IMAGE: build_kafka}
+BUILDERS: dict[str, Callable[[DockerClient], None]] = {
+    **{each.image: partial(build_redis, each) for each in REDIS_RELEASES.values()},
+    KAFKA_IMAGE: build_kafka,
+}
 
 
 def _pulled(engine: DockerClient, image: str) -> bool:

@@ -153,6 +153,14 @@ class ContainerNode:
             self._container.stop()
 
     @property
+    def address(self) -> str:
+        """The node's address in the network that it shares with the others."""
+        with engine_errors(f"inspect {self.name}"):
+            self.container.reload()
+        (joined,) = self.container.attrs["NetworkSettings"]["Networks"].values()
+        return str(joined["IPAddress"])
+
+    @property
     def container(self) -> Container:
         """The container, as Docker's own library knows it."""
         if not self._started:

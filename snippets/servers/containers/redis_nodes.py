@@ -7,33 +7,69 @@ from snippets.servers.containers.node import ContainerNode, network, require
 from snippets.servers.interface import Redis
 from snippets.servers.ports import free_port
 from snippets.servers.ready import until_redis_answers, until_replica_follows
+from snippets.servers.redis_cluster import SETTINGS, Peer, form
 from snippets.servers.redis_config import arguments
-from snippets.servers.versions import REDIS_IMAGE
+from snippets.servers.versions import RedisRelease
 
 PORT = 6379
+BUS_PORT = 16379
 
 
 @contextmanager
-def primary(*, replicas: int, config: Mapping[str, str]) -> Iterator[Redis]:
-    """Run a primary with its replicas; see `snippets.servers.redis`."""
-    require(REDIS_IMAGE)
-    ports = [free_port() for _ in range(1 + replicas)]
+def nodes_of(
+    release: RedisRelease, *, masters: int, replicas: int, config: Mapping[str, str]
+) -> Iterator[Redis]:
+    """Run masters with their replicas; see `snippets.servers.redis`."""
+    require(release.image)
+    ports = [free_port() for _ in range(masters * (1 + replicas))]
     urls = [f"redis://127.0.0.1:{port}" for port in ports]
+    nodes: list[ContainerNode] = []
+
+    def alive() -> None:
+        for node in nodes:
+            node.check_alive()
+
     with network() as members, ExitStack() as stack:
-        nodes = []
         for number, port in enumerate(ports, start=1):
-            follow = {"replicaof": f"redis-1 {PORT}"} if number > 1 else {}
+            own = _cluster(port) if masters > 1 else _alone(number)
+            inside = int(own.get("port", PORT))
             node = ContainerNode(
                 f"redis-{number}",
-                REDIS_IMAGE,
+                release.image,
                 members,
-                ports={PORT: port},
-                command=["redis-server", *arguments({**config, **follow})],
+                ports={inside: port},
+                command=[release.program, *arguments({**config, **own})],
             )
             stack.callback(node.end)
             node.start()
             nodes.append(node)
-        version = until_redis_answers(urls[0], alive=nodes[0].check_alive)
-        for node, url in zip(nodes[1:], urls[1:], strict=True):
-            until_replica_follows(url, alive=node.check_alive)
-        yield Redis("containers", version, urls, nodes)
+        versions = [until_redis_answers(url, alive=alive) for url in urls]
+        if masters > 1:
+            peers = [
+                Peer(url, node.address, BUS_PORT)
+                for url, node in zip(urls, nodes, strict=True)
+            ]
+            form(peers, masters=masters, alive=alive)
+        for url in urls[masters:]:
+            until_replica_follows(url, alive=alive)
+        yield Redis("containers", versions[0], urls, nodes)
+
+
+def _alone(number: int) -> dict[str, str]:
+    return {"replicaof": f"redis-1 {PORT}"} if number > 1 else {}
+
+
+def _cluster(port: int) -> dict[str, str]:
+    """Return the settings of a node that clients don't find where the other nodes do.
+
+    The nodes know each other by the addresses of their network. What they tell clients is
+    the "hostname", here our loopback's address. There is but one port to announce, so the
+    node listens inside of its container on the one that is published.
+    """
+    return {
+        "port": str(port),
+        **SETTINGS,
+        "cluster-port": str(BUS_PORT),
+        "cluster-announce-hostname": "127.0.0.1",
+        "cluster-preferred-endpoint-type": "hostname",
+    }

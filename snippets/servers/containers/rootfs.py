@@ -12,9 +12,9 @@ from typing import IO
 
 from snippets.servers.errors import ServersError
 
-# What the programs in our images need: a C library, the shell of their scripts, and the
-# small tools that one expects to find in a container.
-PACKAGES = ("libc6", "libgcc-s1", "bash", "libtinfo6", "busybox-static")
+# What the programs in our images need: the libraries of C and C++, the shell of their
+# scripts, and the small tools that one expects to find in a container.
+PACKAGES = ("libc6", "libgcc-s1", "libstdc++6", "bash", "libtinfo6", "busybox-static")
 BUSYBOX = "busybox"
 
 # Debian keeps these below /usr, with links in their place; older packages don't know.

@@ -5,10 +5,14 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 from snippets.servers.errors import ServersError
+from snippets.servers.ready import attempts
 from snippets.servers.run import current_run
 
 STOP_S = 30.0
+FREEZE_S = 5.0
 LOG_TAIL = 30
 LOG_NAME = "log.txt"
 
@@ -74,8 +78,17 @@ class Process:
         popen.wait()
 
     def pause(self) -> None:
-        """Freeze the process."""
+        """Freeze the process; on return, none of its threads runs.
+
+        Raises:
+            ServersError: One of them still runs after some seconds.
+        """
         self._running().send_signal(signal.SIGSTOP)
+        # The signal takes effect thread by thread, some time later.
+        for _ in attempts(FREEZE_S):
+            if _stands_still(self.pid):
+                return
+        raise ServersError(f"{self.name} still runs {FREEZE_S:g} s after SIGSTOP")
 
     def resume(self) -> None:
         """Let the frozen process go on."""
@@ -109,3 +122,18 @@ class Process:
         if self._popen is None:
             raise ServersError(f"{self.name} was never started")
         return self._popen
+
+
+def _stands_still(pid: int) -> bool:
+    threads = Path("/proc", str(pid), "task")
+    if not threads.is_dir():
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    try:
+        states = [
+            # The name of the program, in brackets, may hold anything.
+            (thread / "stat").read_text().rpartition(")")[2].split()[0]
+            for thread in threads.iterdir()
+        ]
+    except OSError:  # a thread ended while we looked
+        return False
+    return set(states) == {"T"}

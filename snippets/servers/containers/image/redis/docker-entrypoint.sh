@@ -1,5 +1,5 @@
 #!/bin/sh
-# Start what the container is asked to run: Redis, unless it is something else.
+# Start what the container is asked to run: Redis or Valkey, unless it is something else.
 set -eu
 
 # Options alone, or a configuration file alone, mean the server.
@@ -9,12 +9,15 @@ esac
 
 # The official image is compiled without protected mode: clients reach a published port from
 # another address than loopback.
-if [ "${1-}" = redis-server ]; then
-  case "$#:${2-}" in
-    2:-*) ;; # a lone option, such as --version, is a question
-    1: | *:-*) shift && set -- redis-server --protected-mode no "$@" ;;
-    *) file=$2 && shift 2 && set -- redis-server "$file" --protected-mode no "$@" ;;
-  esac
-fi
+case ${1-} in
+  redis-server | valkey-server)
+    server=$1
+    case "$#:${2-}" in
+      2:-*) ;; # a lone option, such as --version, is a question
+      1: | *:-*) shift && set -- "$server" --protected-mode no "$@" ;;
+      *) file=$2 && shift 2 && set -- "$server" "$file" --protected-mode no "$@" ;;
+    esac
+    ;;
+esac
 
 exec "$@"

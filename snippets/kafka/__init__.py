@@ -20,6 +20,18 @@ _SETTINGS = {
     "ssl_keyfile": "KAFKA_SSL_KEYFILE",
 }
 
+# What librdkafka calls it.
+_CONFLUENT = {
+    "bootstrap_servers": "bootstrap.servers",
+    "security_protocol": "security.protocol",
+    "sasl_mechanism": "sasl.mechanism",
+    "sasl_plain_username": "sasl.username",
+    "sasl_plain_password": "sasl.password",
+    "ssl_cafile": "ssl.ca.location",
+    "ssl_certfile": "ssl.certificate.location",
+    "ssl_keyfile": "ssl.key.location",
+}
+
 
 def settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return the connection settings for kafka-python's clients.
@@ -33,6 +45,18 @@ def settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """
     found = {name: environ[key] for name, key in _SETTINGS.items() if environ.get(key)}
     return {"bootstrap_servers": "localhost:9092"} | found
+
+
+def confluent_settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """Return the connection settings for confluent-kafka's clients.
+
+    Args:
+        environ: As for `settings`.
+
+    Returns:
+        The configuration by librdkafka's names, such as `bootstrap.servers`.
+    """
+    return {_CONFLUENT[name]: value for name, value in settings(environ).items()}
 
 
 @contextmanager

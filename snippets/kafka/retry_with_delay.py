@@ -30,10 +30,11 @@ Example:
 
 # --8<-- [start:imports]
 import time
+from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.errors import CommitFailedError
+from kafka.errors import CommitFailedError, KafkaError
 
 # --8<-- [end:imports]
 # isort: split
@@ -90,8 +91,10 @@ def retry_later(
         producer.send_offsets_to_transaction(done, membership)
         producer.commit_transaction()
     except Exception:
-        producer.abort_transaction()
         consumer.seek(partition, record.offset)
+        # A producer that was fenced can't abort, and its successor has done it.
+        with suppress(KafkaError):
+            producer.abort_transaction()
         raise
 
 
@@ -138,6 +141,8 @@ def move_due(
     consumer.resume(*consumer.paused())
     while not due and (left := deadline - time.monotonic()) > 0:
         batch = consumer.poll(timeout_ms=int(left * 1000), max_records=count)
+        # Asked later, it may name no generation, and what names none is not checked.
+        membership = consumer.group_metadata()
         done: dict[TopicPartition, OffsetAndMetadata] = {}
         for partition, records in batch.items():
             for record in records:
@@ -154,12 +159,13 @@ def move_due(
                 for record in due:
                     again = {"key": record.key, "headers": record.headers}
                     producer.send(target, record.value, **again)
-                producer.send_offsets_to_transaction(done, consumer.group_metadata())
+                producer.send_offsets_to_transaction(done, membership)
                 producer.commit_transaction()
             except Exception:
-                producer.abort_transaction()
                 for partition, records in batch.items():
                     consumer.seek(partition, records[0].offset)
+                with suppress(KafkaError):
+                    producer.abort_transaction()
                 raise
     return len(due)
 

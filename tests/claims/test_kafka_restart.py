@@ -6,18 +6,18 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaConnectionError, NotEnoughReplicasError
+from kafka import KafkaConsumer, KafkaProducer
+from kafka.errors import NotEnoughReplicasError
 
 from snippets import servers
 from snippets.kafka.append import append
-from snippets.servers.ready import attempts, until_kafka_answers
+from snippets.servers.ready import until_kafka_answers
 from tests.ledger import claim
+from tests.replicas import PATIENCE_S, create_topic, until_in_sync
 
 OwnKafka = Callable[..., AbstractContextManager[servers.Kafka]]
 
 ACKNOWLEDGED = 200
-PATIENCE_S = 60.0
 
 # A dead broker is noticed after this long; the default is nine seconds.
 QUICK = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
@@ -41,35 +41,6 @@ def read_all(server: servers.Kafka, count: int) -> list[str]:
         **server.settings,
     ) as consumer:
         return [json.loads(each.value)["n"] for each in itertools.islice(consumer, count)]
-
-
-def create_topic(server: servers.Kafka, replicas: int, min_insync: int) -> None:
-    """Create the topic and wait until all its replicas are in sync."""
-    options = {
-        "num_partitions": 1,
-        "replication_factor": replicas,
-        "configs": {"min.insync.replicas": str(min_insync)},
-    }
-    with KafkaAdminClient(**server.settings) as admin:
-        admin.create_topics({"orders": options}, wait_for_metadata=True)
-    until_in_sync(server, replicas)
-
-
-def until_in_sync(server: servers.Kafka, replicas: int) -> None:
-    """Wait until the topic has so many replicas in sync."""
-    found: object = None
-    with KafkaAdminClient(**server.settings) as admin:
-        for _ in attempts(PATIENCE_S):
-            try:
-                (topic,) = admin.describe_topics(["orders"])
-            except KafkaConnectionError as error:
-                # It asked a broker whose death it has not learned of yet.
-                found = error
-                continue
-            found = topic["partitions"][0]["isr_nodes"]
-            if len(topic["partitions"][0]["isr_nodes"]) == replicas:
-                return
-    raise AssertionError(f"never {replicas} replicas in sync, but {found}")
 
 
 @claim(servers="kafka", since="2.8")

@@ -51,11 +51,16 @@ class Scrubber:
         return self._ids[match[0]]
 
 
-def pasted(module: Path) -> str:
-    """Return what a reader copies from a page: a module's imports and functions."""
+def pasted(module: Path, *names: str) -> str:
+    """Return what a reader copies from a page: a module's imports and functions.
+
+    Args:
+        module: The module.
+        names: The regions that are copied; all of them, if left out.
+    """
     text = module.read_text(encoding="utf-8")
     parts = [
         text.split(f"# --8<-- [start:{name}]\n")[1].split(f"# --8<-- [end:{name}]\n")[0]
-        for name in regions(module)
+        for name in names or regions(module)
     ]
     return "\n\n".join(part.strip("\n") + "\n" for part in parts)

@@ -1,12 +1,22 @@
 """Pages only include code; tasks come in pairs; everything written is shown."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.docs.recorded import DOCS, ROOT, SNIPPETS, SYSTEMS, regions, task_modules
+from tests.docs.recorded import (
+    DOCS,
+    ROOT,
+    SNIPPETS,
+    SYSTEMS,
+    pasted,
+    regions,
+    task_modules,
+)
 from tests.ledger import LEDGER
 
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if page != LEDGER]
@@ -17,6 +27,10 @@ BLOCK_LINE = re.compile(r"(?P<file>[\w/]+\.\w+)(?::(?P<region>\w+))?")
 SINGLE = re.compile(rf'--8<-- "{BLOCK_LINE.pattern}"')
 PYTHON = ("py", "python", "py3", "pycon")
 IMPORTS = "imports"
+
+# The pages beside those of the tasks.
+OVERVIEWS = {"index", "names", "cheat_sheet"}
+TASK_LINK = re.compile(r"\[[^]]+\]\((?P<task>\w+)\.md\)")
 
 
 class Include(NamedTuple):
@@ -74,7 +88,7 @@ def test_tasks_come_in_pairs() -> None:
             }
             for system in SYSTEMS
         },
-        "docs/tasks": {p.stem for p in (DOCS / "tasks").glob("*.md")} - {"index"},
+        "docs/tasks": {p.stem for p in (DOCS / "tasks").glob("*.md")} - OVERVIEWS,
         "tests/tasks": {
             p.stem.removeprefix("test_") for p in (ROOT / "tests/tasks").glob("test_*.py")
         },
@@ -82,6 +96,34 @@ def test_tasks_come_in_pairs() -> None:
     every = set().union(*stems.values())
     missing = {folder: every - found for folder, found in stems.items() if every - found}
     assert missing == {}
+
+
+def rows(page: str) -> list[list[str]]:
+    """Return the cells of all table rows of a page about tasks, without the heads."""
+    lines = text_of(DOCS / "tasks" / f"{page}.md").splitlines()
+    heads = {number - 1 for number, line in enumerate(lines) if line.startswith("| ---")}
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")]
+        for number, line in enumerate(lines)
+        if re.match(r"\| (?!---)", line) and number not in heads
+    ]
+
+
+def test_the_table_of_tasks_answers_for_each_in_both_systems() -> None:
+    table = rows("index")
+    found = [TASK_LINK.fullmatch(row[0]) for row in table]
+    listed = [match["task"] for match in found if match]
+    assert sorted(listed) == sorted({module.stem for module in task_modules()})
+    assert [row for row in table if len(row) != 3 or not all(row)] == []
+
+
+@pytest.mark.parametrize(("page", "column"), [("names", -1), ("cheat_sheet", 0)])
+def test_every_row_leads_to_a_task_and_no_task_is_missing(page: str, column: int) -> None:
+    table = rows(page)
+    found = [TASK_LINK.fullmatch(row[column]) for row in table]
+    assert [row for row, match in zip(table, found, strict=True) if not match] == []
+    tasks = {module.stem for module in task_modules()}
+    assert {match["task"] for match in found if match} == tasks
 
 
 @pytest.mark.parametrize(
@@ -102,6 +144,26 @@ def test_every_region_and_every_transcript_is_shown() -> None:
         made |= {Include(name.as_posix(), region) for region in regions(module)}
         made.add(Include(name.with_suffix(".txt").as_posix(), None))
     assert made - shown == set()
+
+
+@pytest.mark.parametrize("module", task_modules(), ids=lambda module: module.name)
+def test_each_function_shown_needs_only_the_imports_and_what_it_calls(
+    module: Path,
+) -> None:
+    names = set(regions(module)) - {IMPORTS}
+    for name in names:
+        alone = pasted(module, IMPORTS, name)
+        called = {each for each in names - {name} if re.search(rf"\b{each}\(", alone)}
+        whole = pasted(module, IMPORTS, *called, name)
+        exec(whole, {})  # noqa: S102
+        checked = subprocess.run(
+            [sys.executable, "-m", "ruff", "check", "--isolated", "--select=F821", "-"],
+            input=whole,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert checked.returncode == 0, f"{name}: {checked.stdout}"
 
 
 def test_every_region_is_a_function_of_its_name() -> None:

@@ -196,3 +196,9 @@ def test_every_anchor_that_a_page_promises_is_there() -> None:
             if f'id="{anchor}"' not in html
         ]
     assert missing == []
+
+
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_the_cheat_sheet_prints_on_one_page(open_page: OpenPage, paper: str) -> None:
+    printed = open_page("tasks/cheat_sheet/").pdf(format=paper)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1

@@ -1,10 +1,12 @@
-"""The log that both systems offer, for what both promise."""
+"""The log that both systems offer, and what else the tests of several tasks take."""
 
 from collections.abc import Iterator
 
 import pytest
+from kafka import KafkaAdminClient
 from redis import Redis
 
+from snippets.kafka import settings
 from tests.tasks.logs import Log, kafka_log, redis_log
 
 
@@ -17,3 +19,10 @@ def log(
     """A stream, and then a topic of one partition, that only this test uses."""
     with request.param() as log:
         yield log
+
+
+@pytest.fixture
+def admin(kafka_environment: None) -> Iterator[KafkaAdminClient]:  # noqa: ARG001
+    """An admin client of the shared Kafka."""
+    with KafkaAdminClient(**settings()) as admin:
+        yield admin

@@ -1,10 +1,6 @@
 """Take over from a consumer that is gone: both do; who acts, and on what, differs."""
 
 import json
-import signal
-import subprocess
-import sys
-import textwrap
 from typing import Any
 
 import pytest
@@ -20,6 +16,7 @@ from snippets.redis_streams.read_group import join as redis_join
 from snippets.redis_streams.read_group import read_group as redis_read_group
 from tests.ledger import claim
 from tests.tasks.logs import PATIENCE_S, Event, Log
+from tests.tasks.workers import killed
 
 EVENTS: list[dict[Any, Any]] = [{"order": str(number)} for number in range(4)]
 
@@ -53,18 +50,6 @@ def test_what_was_taken_over_is_pending_no_more(log: Log) -> None:
     assert handled == EVENTS
 
 
-def take_and_be_killed(code: str, *arguments: str) -> None:
-    """Run a worker in a process of its own that ends by SIGKILL after its work."""
-    script = textwrap.dedent(code) + "\nimport os; os.kill(os.getpid(), 9)"
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-
-
 @claim(servers="redis", since="6.2")
 def test_redis_redelivers_nothing_by_itself(redis: Redis, stream: str) -> None:
     """An entry whose consumer was killed stays pending until some consumer claims it;
@@ -73,11 +58,11 @@ def test_redis_redelivers_nothing_by_itself(redis: Redis, stream: str) -> None:
     for event in EVENTS:
         redis.xadd(stream, event)
     redis_join(redis, stream, "billing")
-    take_and_be_killed(
+    killed(
         """
-        import sys
         from snippets.redis_streams import connect
         connect().xreadgroup("billing", "worker-1", {sys.argv[1]: ">"}, count=2)
+        os.kill(os.getpid(), 9)
         """,
         stream,
     )
@@ -155,15 +140,15 @@ def test_kafka_hands_a_dead_consumers_partitions_to_the_group(
         producer.send(topic, json.dumps(event).encode())
     producer.flush()
     # 6 s is the shortest session that a broker with default settings takes.
-    take_and_be_killed(
+    killed(
         """
-        import sys
         from kafka import OffsetAndMetadata, TopicPartition
         from snippets.kafka import settings
         from snippets.kafka.read_group import join
         consumer = join(sys.argv[1], "billing", session_timeout_ms=6000, **settings())
         taken = [next(consumer) for _ in range(3)]
         consumer.commit({TopicPartition(sys.argv[1], 0): OffsetAndMetadata(1, "", -1)})
+        os.kill(os.getpid(), 9)
         """,
         topic,
     )

@@ -1,10 +1,6 @@
 """Set aside what fails each time: both do; who counts, and what waits, differs."""
 
 import json
-import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -22,6 +18,7 @@ from snippets.redis_streams.dead_letter import dead_letter as redis_dead_letter
 from snippets.redis_streams.dead_letter import set_aside as redis_set_aside
 from tests.ledger import claim
 from tests.tasks.logs import PATIENCE_S, Event
+from tests.tasks.workers import killed
 
 EVENTS: list[dict[Any, Any]] = [{"order": str(number)} for number in range(3)]
 PATIENCE_MS = int(PATIENCE_S * 1000)
@@ -46,18 +43,6 @@ class Shelf(Protocol):
 
     def unacknowledged(self) -> int:
         """Count what is pending or not committed."""
-
-
-def killed(code: str, *arguments: str) -> None:
-    """Run a worker in a process of its own that ends by SIGKILL."""
-    script = "import os, sys\n" + textwrap.dedent(code)
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 class RedisShelf:

@@ -1,11 +1,7 @@
 """Deduplicate: an event that comes twice has its effect once."""
 
 import json
-import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +19,7 @@ from snippets.redis_streams.claim_stalled import claim_stalled
 from snippets.redis_streams.deduplicate import deduplicate as redis_deduplicate
 from tests.ledger import claim
 from tests.tasks.logs import PATIENCE_S
+from tests.tasks.workers import killed
 
 
 class Shop(Protocol):
@@ -42,18 +39,6 @@ class Shop(Protocol):
 
     def unacknowledged(self) -> int:
         """Count what is pending or not committed."""
-
-
-def killed(code: str, *arguments: str) -> None:
-    """Run a worker in a process of its own that ends by SIGKILL."""
-    script = "import os, sys\n" + textwrap.dedent(code)
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 class RedisShop:

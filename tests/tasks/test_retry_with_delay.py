@@ -1,7 +1,6 @@
 """Try again later: in both a crash between loses nothing and repeats nothing."""
 
 import json
-import signal
 import subprocess
 import sys
 import textwrap
@@ -27,6 +26,7 @@ from snippets.redis_streams.retry_with_delay import retry_later as redis_retry_l
 from snippets.servers.ready import attempts, until_redis_answers
 from tests.ledger import claim
 from tests.tasks.logs import PATIENCE_S, Event
+from tests.tasks.workers import killed
 
 OwnRedis = Callable[..., AbstractContextManager[servers.Redis]]
 
@@ -52,18 +52,6 @@ class Waiting(Protocol):
 
     def unacknowledged(self) -> int:
         """Count what is pending or not committed."""
-
-
-def killed(code: str, *arguments: str) -> None:
-    """Run a worker in a process of its own that ends by SIGKILL."""
-    script = "import os, sys\n" + textwrap.dedent(code)
-    done = subprocess.run(
-        [sys.executable, "-c", script, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
 
 
 class RedisWaiting:

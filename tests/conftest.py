@@ -20,13 +20,14 @@ from tests.clients import client
 from tests.ledger import HELD, Claim, Recorder, sentence_of
 from tests.running import Servers
 
-# Fixtures that start servers beside the shared ones.
+# Fixtures that start servers beside the shared ones, and those for a secured one.
 OWN = {
     "own_redis": "redis",
     "redis_cluster": "redis",
     "redis_of": "redis",
     "own_kafka": "kafka",
 }
+SECURE = {"secure_redis": "redis", "secure_kafka": "kafka"}
 SHARED = {"redis_server": "redis", "kafka_server": "kafka"}
 
 SERVERS = pytest.StashKey[Servers]()
@@ -63,7 +64,7 @@ def pytest_collection_modifyitems(
     """Leave out what can't work on servers of yours."""
     servers = config.stash[SERVERS]
     yours = {system for system, way in servers.ways.items() if way is Way.EXTERNAL}
-    left_out = [item for item in items if _needed([item], OWN) & yours]
+    left_out = [item for item in items if _needed([item], OWN | SECURE) & yours]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -126,7 +127,7 @@ def pytest_runtest_makereport(
     servers = item.config.stash[SERVERS]
     mark = item.get_closest_marker("claim")
     if report.failed:
-        if _needed([item], OWN | SHARED):
+        if _needed([item], OWN | SECURE | SHARED):
             report.sections += servers.logs()
     elif mark and call.when == "call" and isinstance(item, pytest.Function):
         system = mark.kwargs["servers"]
@@ -215,6 +216,24 @@ def kafka_server(pytestconfig: pytest.Config) -> Kafka:
     """The Kafka that all tests share."""
     server = pytestconfig.stash[SERVERS].shared("kafka")
     assert isinstance(server, Kafka)
+    return server
+
+
+@pytest.fixture
+def secure_redis(request: pytest.FixtureRequest) -> Redis:
+    """A Redis with TLS and passwords, which the tests that need one share."""
+    server = request.config.stash[SERVERS].shared("secure_redis")
+    assert isinstance(server, Redis)
+    request.node.stash[ANSWERED] = server
+    return server
+
+
+@pytest.fixture
+def secure_kafka(request: pytest.FixtureRequest) -> Kafka:
+    """A Kafka with TLS, passwords and ACLs, which the tests that need one share."""
+    server = request.config.stash[SERVERS].shared("secure_kafka")
+    assert isinstance(server, Kafka)
+    request.node.stash[ANSWERED] = server
     return server
 
 

@@ -218,7 +218,7 @@ def render(
         "title: The claims",
         "description: Every sentence of this site that a test proves, with its versions.",
         "hide: [toc]",
-        "search: {boost: 0.5}",
+        "search: {boost: 0.02}",
         "---",
         "",
         "<!-- Written by `nox -s tests -- --update-examples`: edit the tests. -->",

@@ -6,11 +6,17 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from itertools import chain
 
 from snippets.servers import Kafka, Node, Redis, choose, kafka, redis
+from snippets.servers.secured import secure_kafka, secure_redis
 
 START: dict[str, Callable[..., AbstractContextManager[Redis | Kafka]]] = {
     "redis": redis,
     "kafka": kafka,
+    "secure_redis": secure_redis,
+    "secure_kafka": secure_kafka,
 }
+
+# The system that each of them is.
+SYSTEMS = {kind: kind.removeprefix("secure_") for kind in START}
 LOG_TAIL = 15
 
 
@@ -19,17 +25,17 @@ class Servers:
 
     def __init__(self) -> None:
         """Choose the ways, before any test changes the environment."""
-        self.ways = {system: choose(system) for system in START}
+        self.ways = {system: choose(system) for system in {*SYSTEMS.values()}}
         self._stack = ExitStack()
         self._shared: dict[str, Redis | Kafka] = {}
         self.alive: list[Redis | Kafka] = []
         self._last_words: list[tuple[str, str]] = []
 
     @contextmanager
-    def own(self, system: str, **options: object) -> Iterator[Redis | Kafka]:
+    def own(self, kind: str, **options: object) -> Iterator[Redis | Kafka]:
         """Run a server for as long as the block lasts; see `snippets.servers`."""
-        start = START[system]
-        with start(way=self.ways[system], **options) as server:
+        start = START[kind]
+        with start(way=self.ways[SYSTEMS[kind]], **options) as server:
             self.alive.append(server)
             try:
                 yield server
@@ -39,20 +45,20 @@ class Servers:
             finally:
                 self.alive.remove(server)
 
-    def start(self, systems: Iterable[str]) -> None:
+    def start(self, kinds: Iterable[str]) -> None:
         """Start the shared servers, side by side."""
 
-        def enter(system: str) -> None:
-            self._shared[system] = self._stack.enter_context(self.own(system))
+        def enter(kind: str) -> None:
+            self._shared[kind] = self._stack.enter_context(self.own(kind))
 
-        missing = [each for each in systems if each not in self._shared]
+        missing = [each for each in kinds if each not in self._shared]
         with ThreadPoolExecutor() as pool:
             list(pool.map(enter, missing))
 
-    def shared(self, system: str) -> Redis | Kafka:
+    def shared(self, kind: str) -> Redis | Kafka:
         """Return a shared server, started if it isn't yet."""
-        self.start([system])
-        return self._shared[system]
+        self.start([kind])
+        return self._shared[kind]
 
     def close(self) -> None:
         """End the shared servers."""

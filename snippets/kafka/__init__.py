@@ -9,7 +9,7 @@ from uuid import uuid4
 from kafka import KafkaAdminClient
 
 # What kafka-python calls it, and the variable that a reader may set.
-_SETTINGS = {
+VARIABLES = {
     "bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
     "security_protocol": "KAFKA_SECURITY_PROTOCOL",
     "sasl_mechanism": "KAFKA_SASL_MECHANISM",
@@ -43,7 +43,7 @@ def settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     Returns:
         Keyword arguments of `KafkaProducer`, `KafkaConsumer` and `KafkaAdminClient`.
     """
-    found = {name: environ[key] for name, key in _SETTINGS.items() if environ.get(key)}
+    found = {name: environ[key] for name, key in VARIABLES.items() if environ.get(key)}
     return {"bootstrap_servers": "localhost:9092"} | found
 
 

@@ -13,6 +13,7 @@ from snippets.servers.choice import Way, choose, kafka, redis
 from snippets.servers.errors import ServersError
 from snippets.servers.interface import Kafka, Redis
 from snippets.servers.progress import progress
+from snippets.servers.secured import secure_kafka, secure_redis
 from snippets.servers.versions import REDIS_RELEASES
 
 
@@ -29,13 +30,17 @@ def prepare() -> None:
         archive()
 
 
-def play() -> None:
-    """Start both, print how to reach them, and wait for Ctrl-C or SIGTERM."""
+def play(*, secure: bool) -> None:
+    """Start both, print how to reach them, and wait for Ctrl-C or SIGTERM.
+
+    Args:
+        secure: Whether they are to ask for a password and speak TLS.
+    """
     with ExitStack() as stack:
         with progress("Starting Redis and Kafka"):
             servers: list[Redis | Kafka] = [
-                stack.enter_context(redis()),
-                stack.enter_context(kafka()),
+                stack.enter_context(secure_redis() if secure else redis()),
+                stack.enter_context(secure_kafka() if secure else kafka()),
             ]
         for server in servers:
             print(f"# {type(server).__name__} {server.version} ({server.way})")
@@ -57,6 +62,11 @@ def main() -> None:
     choice.add_argument(
         "--clear-cache", action="store_true", help="remove what was built or fetched"
     )
+    choice.add_argument(
+        "--secure",
+        action="store_true",
+        help="start servers that speak TLS, ask for a password, and go by ACLs",
+    )
     chosen = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -65,7 +75,7 @@ def main() -> None:
         elif chosen.clear_cache:
             shutil.rmtree(root())
         else:
-            play()
+            play(secure=chosen.secure)
     except ServersError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

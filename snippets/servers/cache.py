@@ -13,6 +13,11 @@ def root() -> Path:
     return platformdirs.user_cache_path("redis-streams-vs-kafka", ensure_exists=True)
 
 
+def is_cached(name: str) -> bool:
+    """Tell whether a folder has been made."""
+    return (root() / name).is_dir()
+
+
 def cached(name: str, make: Callable[[Path], None]) -> Path:
     """Return a cached folder, made at the first call.
 

@@ -2,13 +2,14 @@
 
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol, cast
 
 from snippets.servers.errors import ServersError
-from snippets.servers.interface import Kafka, Redis
+from snippets.servers.interface import Custom, Kafka, Redis
 
 ADDRESS = {"redis": "REDIS_URL", "kafka": "KAFKA_BOOTSTRAP_SERVERS"}
 
@@ -25,16 +26,11 @@ class _Opener(Protocol):
     """What the module of each way offers."""
 
     def redis(
-        self,
-        *,
-        version: str | None,
-        masters: int,
-        replicas: int,
-        config: Mapping[str, str],
+        self, *, version: str | None, masters: int, replicas: int, custom: Custom
     ) -> AbstractContextManager[Redis]: ...
 
     def kafka(
-        self, *, brokers: int, controllers: int, config: Mapping[str, str]
+        self, *, brokers: int, controllers: int, custom: Custom
     ) -> AbstractContextManager[Kafka]: ...
 
 
@@ -75,6 +71,8 @@ def redis(
     masters: int = 1,
     replicas: int = 0,
     config: Mapping[str, str] | None = None,
+    client: Mapping[str, str] | None = None,
+    files: Sequence[Path] = (),
     way: Way | None = None,
 ) -> Iterator[Redis]:
     """Run a Redis for as long as the block lasts.
@@ -86,6 +84,10 @@ def redis(
             which needs Redis 7.0.
         replicas: How many replicas follow each master.
         config: Settings as in `redis.conf`, such as `{"appendonly": "yes"}`.
+        client: How it is to be reached: `username`, `password`, and redis-py's `ssl_*`
+            settings. With one of these it listens with TLS, and in no other way.
+        files: Files of this machine that `config` names, such as a certificate; the
+            nodes find them under the same paths.
         way: How to get it; what `choose` says if left out.
 
     Yields:
@@ -95,8 +97,9 @@ def redis(
         ServersError: It can't be had in this way, or doesn't answer in time.
     """
     opener = _open(way or choose("redis"))
+    custom = Custom(config or {}, client or {}, files)
     with opener.redis(
-        version=version, masters=masters, replicas=replicas, config=config or {}
+        version=version, masters=masters, replicas=replicas, custom=custom
     ) as server:
         yield server
 
@@ -107,6 +110,8 @@ def kafka(
     brokers: int = 1,
     controllers: int = 0,
     config: Mapping[str, str] | None = None,
+    client: Mapping[str, str] | None = None,
+    files: Sequence[Path] = (),
     way: Way | None = None,
 ) -> Iterator[Kafka]:
     """Run a Kafka for as long as the block lasts.
@@ -116,6 +121,10 @@ def kafka(
         controllers: How many nodes do nothing but control; with 0, every broker
             is a controller too.
         config: Broker settings, such as `{"min.insync.replicas": "2"}`.
+        client: How it is to be reached, in kafka-python's settings. The brokers expect
+            clients by its `security_protocol`; among themselves they use none.
+        files: Files of this machine that `config` names, such as a certificate; the
+            nodes find them under the same paths.
         way: How to get it; what `choose` says if left out.
 
     Yields:
@@ -125,7 +134,6 @@ def kafka(
         ServersError: It can't be had in this way, or doesn't answer in time.
     """
     opener = _open(way or choose("kafka"))
-    with opener.kafka(
-        brokers=brokers, controllers=controllers, config=config or {}
-    ) as server:
+    custom = Custom(config or {}, client or {}, files)
+    with opener.kafka(brokers=brokers, controllers=controllers, custom=custom) as server:
         yield server

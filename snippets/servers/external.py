@@ -2,13 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from snippets.kafka import settings
 from snippets.servers.choice import ADDRESS
 from snippets.servers.errors import ServersError
-from snippets.servers.interface import Kafka, Redis
+from snippets.servers.interface import Custom, Kafka, Redis
 from snippets.servers.ready import until_kafka_answers, until_redis_answers
 
 # Looking up a name that doesn't exist can take some seconds more.
@@ -16,7 +16,7 @@ PATIENCE_S = 4.0
 PASSWORD = re.compile(r"(?<=//)[^@/\s]*@")
 
 
-def _address(system: str, *, special: bool, config: Mapping[str, str]) -> str:
+def _address(system: str, *, special: bool, custom: Custom) -> str:
     variable = ADDRESS[system]
     address = os.environ.get(variable)
     if not address:
@@ -24,7 +24,7 @@ def _address(system: str, *, special: bool, config: Mapping[str, str]) -> str:
             f"SERVERS=external needs the address of your server in {variable}, "
             "which is not set."
         )
-    if special or config:
+    if special or custom:
         raise ServersError(
             "this needs a server of a certain release, or with nodes or settings of its "
             f"own, which the one in {variable} is not. "
@@ -39,11 +39,11 @@ def _alive() -> None:
 
 @contextmanager
 def redis(
-    *, version: str | None, masters: int, replicas: int, config: Mapping[str, str]
+    *, version: str | None, masters: int, replicas: int, custom: Custom
 ) -> Iterator[Redis]:
     """Use the Redis in `REDIS_URL`; see `snippets.servers.redis`."""
     special = version is not None or masters > 1 or replicas > 0
-    url = _address("redis", special=special, config=config)
+    url = _address("redis", special=special, custom=custom)
     try:
         version = until_redis_answers(url, patience_s=PATIENCE_S, alive=_alive)
     except (ServersError, ValueError) as error:
@@ -55,12 +55,10 @@ def redis(
 
 
 @contextmanager
-def kafka(
-    *, brokers: int, controllers: int, config: Mapping[str, str]
-) -> Iterator[Kafka]:
+def kafka(*, brokers: int, controllers: int, custom: Custom) -> Iterator[Kafka]:
     """Use the Kafka in `KAFKA_BOOTSTRAP_SERVERS`; see `snippets.servers.kafka`."""
     several = brokers > 1 or controllers > 0
-    address = _address("kafka", special=several, config=config)
+    address = _address("kafka", special=several, custom=custom)
     try:
         version = until_kafka_answers(
             settings(), brokers=1, patience_s=PATIENCE_S, alive=_alive

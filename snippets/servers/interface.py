@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -33,6 +34,25 @@ class Node(Protocol):
 
     def logs(self) -> str:
         """What the node has printed so far."""
+
+
+@dataclass(frozen=True)
+class Custom:
+    """What is asked of a server beyond its defaults; see `snippets.servers.redis`.
+
+    Attributes:
+        config: The server's own settings.
+        client: The settings by which it is reached.
+        files: Files of this machine that `config` names.
+    """
+
+    config: Mapping[str, str] = field(default_factory=dict)
+    client: Mapping[str, str] = field(default_factory=dict)
+    files: Sequence[Path] = ()
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked for."""
+        return bool(self.config or self.client or self.files)
 
 
 @dataclass(frozen=True)
@@ -87,4 +107,10 @@ class Kafka:
 
     def environment(self) -> dict[str, str]:
         """The variables by which `snippets.kafka.settings` finds this server."""
-        return {"KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
+        from snippets.kafka import VARIABLES
+
+        return {
+            variable: str(self.settings[name])
+            for name, variable in VARIABLES.items()
+            if name in self.settings
+        }

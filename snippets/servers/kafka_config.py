@@ -27,7 +27,7 @@ class Member:
         roles: `broker`, `controller` or both.
         client: Where a broker listens for clients, `host:port`.
         advertised: Where clients find it, if that is not `client`.
-        internal: Where a broker listens for the other brokers, if not at `client`.
+        internal: Where a broker listens for the other brokers, `host:port`.
         control: Where a controller listens, `host:port`.
     """
 
@@ -49,8 +49,17 @@ def new_id() -> str:
     return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
+def _bound(address: str) -> str:
+    # A container listens on all its addresses, and is reached under its name.
+    host, _, port = address.rpartition(":")
+    return address if host == "127.0.0.1" else f"0.0.0.0:{port}"
+
+
 def properties(
-    member: Member, members: Sequence[Member], config: Mapping[str, str]
+    member: Member,
+    members: Sequence[Member],
+    config: Mapping[str, str],
+    client: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the settings of `server.properties` for one node.
 
@@ -61,6 +70,7 @@ def properties(
         member: The node.
         members: All nodes of the cluster.
         config: What the caller wants to be different.
+        client: The settings of kafka-python by which clients connect.
     """
     controllers = [each for each in members if "controller" in each.roles]
     brokers = [each for each in members if "broker" in each.roles]
@@ -69,23 +79,22 @@ def properties(
     if "broker" in member.roles:
         listeners.append(f"CLIENT://{member.client}")
         advertised.append(f"CLIENT://{member.advertised or member.client}")
-        if member.internal:
-            port = member.internal.rpartition(":")[2]
-            listeners.append(f"INTERNAL://0.0.0.0:{port}")
-            advertised.append(f"INTERNAL://{member.internal}")
+        listeners.append(f"INTERNAL://{_bound(member.internal)}")
+        advertised.append(f"INTERNAL://{member.internal}")
     if "controller" in member.roles:
-        # A container listens on all its addresses, and is reached under its name.
-        host, _, port = member.control.rpartition(":")
-        bind = host if host == "127.0.0.1" else "0.0.0.0"  # noqa: S104
-        listeners.append(f"CONTROLLER://{bind}:{port}")
-    protocols = ("CLIENT", "INTERNAL", "CONTROLLER")
+        listeners.append(f"CONTROLLER://{_bound(member.control)}")
+    protocols = {
+        "CLIENT": client.get("security_protocol", "PLAINTEXT"),
+        "INTERNAL": "PLAINTEXT",
+        "CONTROLLER": "PLAINTEXT",
+    }
     settings = {
         "node.id": str(member.node_id),
         "process.roles": ",".join(member.roles),
         "controller.quorum.voters": voters,
         "controller.listener.names": "CONTROLLER",
         "listeners": ",".join(listeners),
-        "listener.security.protocol.map": ",".join(f"{p}:PLAINTEXT" for p in protocols),
+        "listener.security.protocol.map": ",".join(map(":".join, protocols.items())),
         # A group of examples needn't wait for members that will never come.
         "group.initial.rebalance.delay.ms": "0",
         # Nor need a member of a share group wait for its next heartbeat, up to 5 s, to
@@ -96,9 +105,7 @@ def properties(
     }
     if "broker" in member.roles:
         settings["advertised.listeners"] = ",".join(advertised)
-        settings["inter.broker.listener.name"] = (
-            "INTERNAL" if member.internal else "CLIENT"
-        )
+        settings["inter.broker.listener.name"] = "INTERNAL"
     copies = min(3, len(brokers))
     for topic in INTERNAL_TOPICS:
         settings[f"{topic}.replication.factor"] = str(copies)

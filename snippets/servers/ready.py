@@ -15,6 +15,20 @@ from snippets.servers.errors import ServersError
 PATIENCE_S = 60.0
 POLL_S = 0.01
 
+REFUSAL_S = 2.0
+
+# What librdkafka calls the settings of kafka-python.
+OTHER_NAMES = {
+    "bootstrap_servers": "bootstrap.servers",
+    "security_protocol": "security.protocol",
+    "sasl_mechanism": "sasl.mechanism",
+    "sasl_plain_username": "sasl.username",
+    "sasl_plain_password": "sasl.password",
+    "ssl_cafile": "ssl.ca.location",
+    "ssl_certfile": "ssl.certificate.location",
+    "ssl_keyfile": "ssl.key.location",
+}
+
 
 def attempts(patience_s: float) -> Iterator[float]:
     """Yield at short intervals until the time is up, once at the least.
@@ -127,12 +141,35 @@ def until_kafka_answers(
                 if len(found) >= brokers:
                     data = admin.get_broker_version_data(found[0]["broker_id"])
                     return str(data.broker_version_str)
-        except (OSError, KafkaError) as error:
+        except OSError as error:
             last = error
+        except KafkaError as error:
+            last = error
+            if reason := refusal(settings):
+                last = KafkaError(reason)
     raise ServersError(
         f"no Kafka of {brokers} broker(s) answered at {addresses} "
         f"within {patience_s:g} s: {last}"
     )
+
+
+def refusal(settings: Mapping[str, Any]) -> str:
+    """Return why a broker refuses us, such as for a wrong password; empty if it doesn't.
+
+    kafka-python tells nothing but that time is up, and often loses the reason, which
+    arrives together with the end of the connection. So another client is asked.
+    """
+    from confluent_kafka.admin import AdminClient
+
+    told: list[str] = []
+    config = {OTHER_NAMES[name]: value for name, value in settings.items()}
+    config |= {"error_cb": lambda error: told.append(error.str()), "log_level": 0}
+    client = AdminClient(config)
+    for _ in attempts(REFUSAL_S):
+        client.poll(POLL_S)
+        if told:
+            return told[0]
+    return ""
 
 
 def _knock(address: str, patience_s: float) -> None:

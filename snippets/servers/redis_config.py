@@ -1,9 +1,37 @@
 """The command line of a Redis server, for processes and for containers."""
 
 from collections.abc import Mapping
+from urllib.parse import quote, urlencode
 
 # A primary needn't wait for more replicas to come before it sends its data to one.
 DEFAULTS = {"repl-diskless-sync-delay": "0"}
+
+
+def speaks_tls(client: Mapping[str, str]) -> bool:
+    """Tell whether a client with these settings speaks TLS."""
+    return any(name.startswith("ssl_") for name in client)
+
+
+def listening(port: int, client: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings of a server that such a client reaches, and no other one."""
+    if speaks_tls(client):
+        return {"port": "0", "tls-port": str(port)}
+    return {"port": str(port)}
+
+
+def url_of(port: int, client: Mapping[str, str]) -> str:
+    """Return the URL by which a client reaches a port of ours.
+
+    Args:
+        port: The port on loopback.
+        client: `username`, `password`, and redis-py's `ssl_*` settings.
+    """
+    settings = dict(client)
+    name, password = settings.pop("username", ""), settings.pop("password", "")
+    user = f"{quote(name, safe='')}:{quote(password, safe='')}@" if password else ""
+    scheme = "rediss" if speaks_tls(client) else "redis"
+    query = f"?{urlencode(settings)}" if settings else ""
+    return f"{scheme}://{user}127.0.0.1:{port}{query}"
 
 
 def arguments(config: Mapping[str, str]) -> list[str]:

@@ -20,17 +20,33 @@ from tests.ledger import write_whole
 DOCSTRINGS = list(find_examples(str(SNIPPETS)))
 PYTHON_FENCES = ("```py\n", "```python\n")
 
+# The tasks that what all tests share doesn't suit, by the fixtures whose servers do.
+OTHER_SERVERS = {"secure": ("secure_redis", "secure_kafka")}
+
 
 def name_of(module: Path) -> str:
     """Return the dotted name of a module."""
     return ".".join(module.relative_to(ROOT).with_suffix("").parts)
 
 
+def use_servers_of(
+    module: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let a module find the servers that it is meant for."""
+    for fixture in OTHER_SERVERS.get(module.stem, ()):
+        for name, value in request.getfixturevalue(fixture).environment().items():
+            monkeypatch.setenv(name, value)
+
+
 @pytest.mark.parametrize("example", DOCSTRINGS, ids=str)
 @pytest.mark.usefixtures("redis", "kafka_environment")
 def test_docstring_example_prints_what_it_shows(
-    example: CodeExample, eval_example: EvalExample
+    example: CodeExample,
+    eval_example: EvalExample,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    use_servers_of(example.path, request, monkeypatch)
     eval_example.print_callback = Scrubber()
     # What a handler prints is shown too, under the line that calls it.
     eval_example.include_print = lambda *_: True
@@ -57,8 +73,11 @@ def test_what_a_page_shows_is_complete_and_no_more(module: Path) -> None:
 )
 @pytest.mark.usefixtures("redis", "kafka_environment")
 def test_example_runs_on_what_a_reader_pastes(
-    example: CodeExample, monkeypatch: pytest.MonkeyPatch
+    example: CodeExample,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    use_servers_of(example.path, request, monkeypatch)
     name = name_of(example.path)
     copied = types.ModuleType(name)
     exec(pasted(example.path), copied.__dict__)  # noqa: S102
@@ -77,8 +96,11 @@ def test_transcript_is_what_the_demo_prints(
     kafka_server: servers.Kafka,
     redis: object,  # noqa: ARG001
     kafka_environment: None,  # noqa: ARG001
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
     pytestconfig: pytest.Config,
 ) -> None:
+    use_servers_of(module, request, monkeypatch)
     name = name_of(module)
     with contextlib.redirect_stdout(io.StringIO()) as out:
         importlib.import_module(name).demo()

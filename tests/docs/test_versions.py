@@ -98,6 +98,7 @@ def from_outbox(redis: Redis, stream: str) -> object:
 # What a page may name: a function of its own, or a command. The stream has two entries,
 # and a group to which one of them was delivered.
 TRIALS: dict[str, Callable[[Redis, str], object]] = {
+    "ACL SETUSER … %R~orders": command("ACL SETUSER audit %R~orders"),
     "XACKDEL": command("XACKDEL S billing IDS 1 1-1"),
     "XADD … ACKED": command("XADD S MAXLEN = 5 ACKED * order 1"),
     "XADD … IDMP": command("XADD S IDMP shop order-7 * order 1"),

@@ -184,6 +184,18 @@ def test_a_machine_without_compiler_is_told_what_to_install(
     assert not list(tmp_path.glob("redis-*[0-9a-f]"))
 
 
+def test_a_machine_without_openssl_is_told_what_tls_needs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("snippets.servers.cache.root", lambda: tmp_path)
+    with (
+        pytest.raises(ServersError, match=r"with TLS .*apt-get install libssl-dev"),
+        servers.redis(client={"ssl_ca_certs": "ca.pem"}, way=Way.LOCAL),
+    ):
+        pytest.fail("it has started")
+
+
 @pytest.mark.parametrize(
     ("printed", "major"),
     [

@@ -1,4 +1,4 @@
-"""Set aside what fails each time: both do; who counts, and what waits, differs."""
+"""Set aside dead letters each time: both do; who counts, and what waits, differs."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -5,12 +5,12 @@ This module loads next to nothing: every run asks it whether an engine answers.
 
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from snippets.servers.errors import ServersError
-from snippets.servers.interface import Kafka, Redis
+from snippets.servers.interface import Custom, Kafka, Redis
 
 __all__ = ["engine_answers", "kafka", "redis"]
 
@@ -59,24 +59,22 @@ def engine_answers() -> bool:
 
 @contextmanager
 def redis(
-    *, version: str | None, masters: int, replicas: int, config: Mapping[str, str]
+    *, version: str | None, masters: int, replicas: int, custom: Custom
 ) -> Iterator[Redis]:
     """Run masters with their replicas; see `snippets.servers.redis`."""
     from snippets.servers.containers.redis_nodes import nodes_of
     from snippets.servers.versions import redis_release
 
     with nodes_of(
-        redis_release(version), masters=masters, replicas=replicas, config=config
+        redis_release(version), masters=masters, replicas=replicas, custom=custom
     ) as server:
         yield server
 
 
 @contextmanager
-def kafka(
-    *, brokers: int, controllers: int, config: Mapping[str, str]
-) -> Iterator[Kafka]:
+def kafka(*, brokers: int, controllers: int, custom: Custom) -> Iterator[Kafka]:
     """Run a cluster; see `snippets.servers.kafka`."""
     from snippets.servers.containers.kafka_nodes import cluster, members_of
 
-    with cluster(members_of(brokers, controllers), config) as server:
+    with cluster(members_of(brokers, controllers), custom) as server:
         yield server

@@ -22,17 +22,20 @@ from snippets.servers.containers.kafka_nodes import cluster, members_of
 from snippets.servers.containers.node import ContainerNode
 from snippets.servers.containers.rootfs import Rootfs, new_rootfs
 from snippets.servers.errors import ServersError
+from snippets.servers.interface import Custom
 from snippets.servers.local.jars import kafka_jars
 from snippets.servers.local.java import java_of_the_wheel
 from snippets.servers.local.kafka import warm_up
 from snippets.servers.local.redis_programs import BUILT, programs
 from snippets.servers.progress import progress
-from snippets.servers.versions import KAFKA_IMAGE, REDIS_RELEASES, RedisRelease
+from snippets.servers.versions import KAFKA_IMAGE, REDIS_RELEASES, RedisRelease, Sdist
 
 FILES = Path(__file__).with_name("image")
-ORIGIN = "Built from packages; not the official image"
+# A change to what an image is made of changes this text, too: an older one is built anew.
+ORIGIN = "Built from packages, Redis with TLS; not the official image"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-LABEL = f"LABEL org.opencontainers.image.description='{ORIGIN}'"
+DESCRIPTION = "org.opencontainers.image.description"
+LABEL = f"LABEL {DESCRIPTION}='{ORIGIN}'"
 
 REDIS_USER = 999
 REDIS = (
@@ -84,7 +87,7 @@ def _imported(
 
 def build_redis(release: RedisRelease, engine: DockerClient) -> None:
     """Build an image of a Redis that runs as a local process, too."""
-    folder = programs(release)
+    folder = programs(release, tls=isinstance(release.package, Sdist))
     changes = (*REDIS, f'CMD ["{release.program}"]')
     user = ("redis", REDIS_USER, "/data")
     with _imported(engine, release.image, changes, user) as rootfs:
@@ -92,6 +95,7 @@ def build_redis(release: RedisRelease, engine: DockerClient) -> None:
         for program in sorted({release.program, *BUILT}):
             if (folder / program).exists():
                 rootfs.file(f"usr/local/bin/{program}", folder / program)
+                rootfs.libraries(folder / program)
         if release.program not in BUILT:
             # The image of Valkey goes by the old name, too.
             rootfs.link(f"usr/local/bin/{BUILT[0]}", release.program)
@@ -146,7 +150,7 @@ def _record_classes(image: str) -> list[bytes]:
     """Run a broker and return the archives that its virtual machines leave behind."""
     members = members_of(brokers=1, controllers=0)
     option = "-XX:+AutoCreateSharedArchive"
-    with cluster(members, {}, image=image, java_options=option) as server:
+    with cluster(members, Custom(), image=image, java_options=option) as server:
         warm_up(server.settings)
         node = cast("ContainerNode", server.brokers[0])
         node.stop()
@@ -161,6 +165,12 @@ BUILDERS: dict[str, Callable[[DockerClient], None]] = {
     **{each.image: partial(build_redis, each) for each in REDIS_RELEASES.values()},
     KAFKA_IMAGE: build_kafka,
 }
+
+
+def _outdated(engine: DockerClient, image: str) -> bool:
+    """Tell whether an image was built here, and otherwise than it would be now."""
+    origin = str(engine.images.get(image).labels.get(DESCRIPTION, ""))
+    return origin.startswith("Built from packages") and origin != ORIGIN
 
 
 def _pulled(engine: DockerClient, image: str) -> bool:
@@ -179,7 +189,8 @@ def main() -> None:
     force = parser.parse_args().force
     with connect() as engine:
         for image, build in BUILDERS.items():
-            if force or not (has(engine, image) or _pulled(engine, image)):
+            there = has(engine, image) and not _outdated(engine, image)
+            if force or not (there or _pulled(engine, image)):
                 replaced = engine.images.list(image)
                 build(engine)
                 for old in replaced:

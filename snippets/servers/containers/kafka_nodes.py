@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from snippets.servers.containers.knock import until_brokers_answer
 from snippets.servers.containers.node import ContainerNode, network, require
-from snippets.servers.interface import Kafka
+from snippets.servers.interface import Custom, Kafka
 from snippets.servers.kafka_config import (
     FIRST_CONTROLLER_ID,
     JVM_HEAP,
@@ -62,7 +62,7 @@ def members_of(brokers: int, controllers: int) -> list[Member]:
 @contextmanager
 def cluster(
     members: Sequence[Member],
-    config: Mapping[str, str],
+    custom: Custom,
     *,
     image: str = KAFKA_IMAGE,
     java_options: str = "",
@@ -71,7 +71,7 @@ def cluster(
 
     Args:
         members: Its nodes, brokers first.
-        config: Settings for all nodes.
+        custom: What is asked of all nodes.
         image: The image that they run.
         java_options: More options for their Java virtual machines.
 
@@ -98,7 +98,8 @@ def cluster(
 
     with network() as shared, ExitStack() as stack:
         for member in members:
-            settings = properties(member, members, {"log.dirs": DATA, **config})
+            config = {"log.dirs": DATA, **custom.config}
+            settings = properties(member, members, config, custom.client)
             port = member.advertised.rpartition(":")[2]
             node = ContainerNode(
                 member.name,
@@ -106,12 +107,13 @@ def cluster(
                 shared,
                 ports={CLIENT_PORT: int(port)} if port else {},
                 environment={**environment, **variables(settings)},
+                files=custom.files,
             )
             stack.callback(node.end)
             node.start()
             nodes.append(node)
-        until_brokers_answer(addresses, alive=alive)
-        client_settings = {"bootstrap_servers": ",".join(addresses)}
+        client_settings = {**custom.client, "bootstrap_servers": ",".join(addresses)}
+        until_brokers_answer(client_settings, alive=alive)
         until_kafka_answers(client_settings, brokers=len(brokers), alive=alive)
         yield Kafka(
             way="containers",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from docker.errors import NotFound
 from docker.models.containers import Container
@@ -69,6 +70,7 @@ class ContainerNode:
         ports: Mapping[int, int],
         command: Sequence[str] | None = None,
         environment: Mapping[str, str] | None = None,
+        files: Sequence[Path] = (),
     ) -> None:
         """Take note of what to run; nothing starts yet.
 
@@ -79,6 +81,7 @@ class ContainerNode:
             ports: Which of its ports are reached under which ports of our loopback.
             command: The arguments for the image; its own if left out.
             environment: The variables for the image.
+            files: Files of this machine that it finds under the same paths.
         """
         self.name = name
         self._started = False
@@ -87,6 +90,8 @@ class ContainerNode:
         self._container.with_envs(**(environment or {})).with_kwargs(labels=_labels())
         if command is not None:
             self._container.with_command(list(command))
+        for file in files:
+            self._container.with_copy_into_container(file, str(file))
         for inside, ours in ports.items():
             # Without an address, the engine opens the port to the whole neighbourhood.
             address = ("127.0.0.1", ours)

@@ -1,14 +1,14 @@
 """Redis as containers of the official image."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from snippets.servers.containers.node import ContainerNode, network, require
-from snippets.servers.interface import Redis
+from snippets.servers.interface import Custom, Redis
 from snippets.servers.ports import free_port
 from snippets.servers.ready import until_redis_answers, until_replica_follows
 from snippets.servers.redis_cluster import SETTINGS, Peer, form
-from snippets.servers.redis_config import arguments
+from snippets.servers.redis_config import arguments, listening, url_of
 from snippets.servers.versions import RedisRelease
 
 PORT = 6379
@@ -17,12 +17,12 @@ BUS_PORT = 16379
 
 @contextmanager
 def nodes_of(
-    release: RedisRelease, *, masters: int, replicas: int, config: Mapping[str, str]
+    release: RedisRelease, *, masters: int, replicas: int, custom: Custom
 ) -> Iterator[Redis]:
     """Run masters with their replicas; see `snippets.servers.redis`."""
     require(release.image)
     ports = [free_port() for _ in range(masters * (1 + replicas))]
-    urls = [f"redis://127.0.0.1:{port}" for port in ports]
+    urls = [url_of(port, custom.client) for port in ports]
     nodes: list[ContainerNode] = []
 
     def alive() -> None:
@@ -33,12 +33,14 @@ def nodes_of(
         for number, port in enumerate(ports, start=1):
             own = _cluster(port) if masters > 1 else _alone(number)
             inside = int(own.get("port", PORT))
+            config = {**listening(inside, custom.client), **custom.config, **own}
             node = ContainerNode(
                 f"redis-{number}",
                 release.image,
                 members,
                 ports={inside: port},
-                command=[release.program, *arguments({**config, **own})],
+                command=[release.program, *arguments(config)],
+                files=custom.files,
             )
             stack.callback(node.end)
             node.start()

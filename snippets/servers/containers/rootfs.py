@@ -1,6 +1,7 @@
 """The files of an image, put together without root and without another image."""
 
 import io
+import re
 import shutil
 import subprocess
 import tarfile
@@ -19,6 +20,9 @@ BUSYBOX = "busybox"
 
 # Debian keeps these below /usr, with links in their place; older packages don't know.
 MERGED = ("bin", "lib", "lib64", "sbin")
+
+# How `ldd` says where it has found a library.
+LOADED = re.compile(r"=> (/\S+)")
 
 ROOT = 0
 
@@ -58,15 +62,24 @@ class Rootfs:
 
         self._archive.add(source, path, filter=adapt)
 
+    def libraries(self, program: Path) -> None:
+        """Add the shared libraries that a program of this machine loads."""
+        told = subprocess.run(
+            ["ldd", program], check=True, capture_output=True, text=True
+        )
+        for library in LOADED.findall(told.stdout):
+            name = _merged(library.removeprefix("/"))
+            if name not in self._paths:
+                self._paths.add(name)
+                self.file(name, Path(library).resolve())
+
     def package(self, package: Path) -> None:
         """Add the files of a Debian package, without its documentation."""
         command = ["dpkg-deb", "--fsys-tarfile", str(package)]
         content = subprocess.run(command, check=True, capture_output=True).stdout
         with tarfile.open(fileobj=io.BytesIO(content)) as files:
             for member in files:
-                name = member.name.removeprefix("./")
-                if name.split("/")[0] in MERGED:
-                    name = f"usr/{name}"
+                name = _merged(member.name.removeprefix("./"))
                 if not name.startswith(("usr/share/", ".")):
                     content_of = files.extractfile(member) if member.isreg() else None
                     self._write(member.replace(name=name, deep=False), content_of)
@@ -92,6 +105,10 @@ class Rootfs:
         if member.name not in self._paths:
             self._paths.add(member.name)
             self._archive.addfile(member, content)
+
+
+def _merged(name: str) -> str:
+    return f"usr/{name}" if name.partition("/")[0] in MERGED else name
 
 
 @contextmanager

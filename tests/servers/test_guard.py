@@ -23,7 +23,9 @@ ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
 
 PLAY = """
-import sys
+import signal, sys
+# What a shell runs in the background ignores Ctrl-C, and so would we.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from snippets import servers
 from snippets.servers.run import current_run
 with servers.redis() as redis, servers.kafka() as kafka:

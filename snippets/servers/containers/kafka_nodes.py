@@ -96,7 +96,7 @@ def cluster(
         for node in nodes:
             node.check_alive()
 
-    with network() as shared, ExitStack() as stack:
+    with network(len(members)) as shared, ExitStack() as stack:
         for member in members:
             config = {"log.dirs": DATA, **custom.config}
             settings = properties(member, members, config, custom.client)

@@ -46,8 +46,14 @@ def require(image: str) -> None:
 
 
 @contextmanager
-def network() -> Iterator[Network]:
-    """Run a network in which nodes find each other by name."""
+def network(nodes: int) -> Iterator[Network | None]:
+    """Run a network in which nodes find each other by name; a single one needs none.
+
+    An engine has some thirty networks to give, and the tests run many servers at once.
+    """
+    if nodes == 1:
+        yield None
+        return
     made = Network(docker_network_kw={"labels": _labels()})
     with engine_errors("make a network"):
         made.create()
@@ -65,7 +71,7 @@ class ContainerNode:
         self,
         name: str,
         image: str,
-        members: Network,
+        members: Network | None,
         *,
         ports: Mapping[int, int],
         command: Sequence[str] | None = None,
@@ -77,7 +83,7 @@ class ContainerNode:
         Args:
             name: What the node is called in messages, and by the other nodes.
             image: The image that it runs.
-            members: The network of its server.
+            members: The network of its server, if that has other nodes.
             ports: Which of its ports are reached under which ports of our loopback.
             command: The arguments for the image; its own if left out.
             environment: The variables for the image.
@@ -86,8 +92,11 @@ class ContainerNode:
         self.name = name
         self._started = False
         self._container = DockerContainer(image)
-        self._container.with_network(members).with_network_aliases(name)
-        self._container.with_envs(**(environment or {})).with_kwargs(labels=_labels())
+        if members:
+            self._container.with_network(members).with_network_aliases(name)
+        self._container.with_envs(**(environment or {}))
+        # Its own name leads to itself, also without a network.
+        self._container.with_kwargs(labels=_labels(), hostname=name)
         if command is not None:
             self._container.with_command(list(command))
         for file in files:

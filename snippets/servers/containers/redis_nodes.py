@@ -29,7 +29,7 @@ def nodes_of(
         for node in nodes:
             node.check_alive()
 
-    with network() as members, ExitStack() as stack:
+    with network(len(ports)) as members, ExitStack() as stack:
         for number, port in enumerate(ports, start=1):
             own = _cluster(port) if masters > 1 else _alone(number)
             inside = int(own.get("port", PORT))

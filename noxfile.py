@@ -13,7 +13,7 @@ nox.options.sessions = ["lint", "tests", "site", "browser"]
 
 LOCKS = ("site", "tests", "lint", "java")
 TASKS, CLAIMS, DOCS = "tests/tasks", "tests/claims", "tests/docs"
-SERVERS = "tests/servers"
+SERVERS, LABS = "tests/servers", "tests/labs"
 UPDATE = "--update-examples"
 
 # Tests wait for servers more than they compute; each process has servers of its own.
@@ -69,7 +69,7 @@ def tests(session: nox.Session) -> None:
     elif session.posargs:
         run(session, "pytest", *session.posargs)
     else:
-        paths = (TASKS, CLAIMS, DOCS, SERVERS)
+        paths = (TASKS, CLAIMS, DOCS, SERVERS, LABS)
         run(session, "pytest", *SIDE_BY_SIDE, "--cov", "--durations=10", *paths)
 
 
@@ -106,6 +106,13 @@ def serve(session: nox.Session) -> None:
     """Preview the site at http://127.0.0.1:8000 while you write; needs no server."""
     install(session, "site")
     run(session, "mkdocs", "serve", *session.posargs)
+
+
+@nox.session(default=False)
+def labs(session: nox.Session) -> None:
+    """Run all labs, or one as `-- loss`; `--quick`: controls and headlines."""
+    install(session, "tests")
+    run(session, "python", "-m", "snippets.labs", *session.posargs)
 
 
 @nox.session(default=False)

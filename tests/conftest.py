@@ -18,6 +18,7 @@ from snippets import redis_streams
 from snippets.servers import Kafka, Redis, ServersError, Way
 from tests.clients import client
 from tests.ledger import HELD, Claim, Recorder, sentence_of
+from tests.measured import proof_of
 from tests.running import Servers
 
 # Fixtures that start servers beside the shared ones, and those for a secured one.
@@ -131,15 +132,21 @@ def pytest_runtest_makereport(
             report.sections += servers.logs()
     elif mark and call.when == "call" and isinstance(item, pytest.Function):
         system = mark.kwargs["servers"]
-        answered = item.stash.get(ANSWERED, None) or servers.shared(system)
+        if cells := mark.kwargs["cells"]:
+            proof: dict[str, Any] = proof_of(system, mark.kwargs["lab"], cells)
+        else:
+            answered = item.stash.get(ANSWERED, None) or servers.shared(system)
+            proof = {
+                "server": f"{system.capitalize()} {answered.version} ({answered.way})",
+                "client": client(mark.kwargs["client"]),
+                "date": dt.datetime.now(tz=dt.UTC).date().isoformat(),
+            }
         held = Claim(
             sentence=sentence_of(item.function),
             system=system,
             since=mark.kwargs["since"],
             test=item.path.relative_to(item.config.rootpath).as_posix(),
-            server=f"{system.capitalize()} {answered.version} ({answered.way})",
-            client=client(mark.kwargs["client"]),
-            date=dt.datetime.now(tz=dt.UTC).date().isoformat(),
+            **proof,
         )
         report.user_properties.append((HELD, asdict(held)))
     return report

@@ -1,7 +1,8 @@
 """The claims: sentences of the site that a test proves, and the page that lists them.
 
 A claim is a test. Its name is the permalink, its docstring the sentence, its body the
-proof. What a run proves is recorded in `docs/data/claims.json`, and the ledger,
+proof, which talks to a server, or looks at all trials that a lab has recorded of some
+cells. What a run proves is recorded in `docs/data/claims.json`, and the ledger,
 `docs/evidence/claims.md`, is derived from it.
 """
 
@@ -10,12 +11,14 @@ import inspect
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
+from snippets.labs.report.tables import anchor
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -33,7 +36,12 @@ TESTS: dict[str, Callable[..., None]] = {}
 
 
 def claim(
-    *, servers: str, since: str, client: str | None = None
+    *,
+    servers: str,
+    since: str,
+    client: str | None = None,
+    cells: Sequence[str] = (),
+    lab: str = "loss",
 ) -> Callable[[Test], Test]:
     """Make a test the proof of a sentence.
 
@@ -42,6 +50,8 @@ def claim(
         since: The first release of it for which the sentence is meant to be true.
         client: The library that the proof talks through, if it is not redis-py or
             kafka-python, by the name under which it is imported.
+        cells: Patterns for the recorded cells that prove it, if no server does.
+        lab: Whose cells these are.
 
     Raises:
         TypeError: The test's name or docstring makes no claim.
@@ -55,7 +65,13 @@ def claim(
         if not re.fullmatch(r"[A-Z`].*\.", sentence):
             raise TypeError(f"{where}: the claim's docstring must be a sentence")
         TESTS[claim_id(test.__name__)] = test
-        pytest.mark.claim(servers=servers, since=since, client=client or servers)(test)
+        pytest.mark.claim(
+            servers=servers,
+            since=since,
+            client=client or servers,
+            cells=tuple(cells),
+            lab=lab,
+        )(test)
         return test
 
     return mark
@@ -83,6 +99,10 @@ class Claim:
         server: The server that answered, and how it was had.
         client: The client library.
         date: The day of the run.
+        command: What records anew the cells that prove it, if a lab has recorded them.
+        trials: How many trials these are.
+        cells: The names of the cells.
+        lab: Whose cells these are.
     """
 
     sentence: str
@@ -92,6 +112,10 @@ class Claim:
     server: str
     client: str
     date: str
+    command: str = ""
+    trials: int = 0
+    cells: list[str] = field(default_factory=list)
+    lab: str = ""
 
 
 # Where a test's report carries its claim.
@@ -127,7 +151,10 @@ def write_whole(path: Path, text: str) -> None:
 
 def save(claims: Mapping[str, Claim]) -> None:
     """Write what is recorded, in the order of the permalinks."""
-    record = {key: asdict(claims[key]) for key in sorted(claims)}
+    record = {
+        key: {name: value for name, value in asdict(claims[key]).items() if value}
+        for key in sorted(claims)
+    }
     write_whole(RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -194,6 +221,17 @@ def citations() -> list[Citation]:
     return found
 
 
+def _recorded(each: Claim) -> list[str]:
+    """Return what the ledger says of the trials that prove a claim, if these do."""
+    if not each.cells:
+        return []
+    links = (f"[{cell}]({each.lab}.md#{anchor(cell)})" for cell in each.cells)
+    return [
+        f"- Recorded in {each.trials} trials, all of {', '.join(links)}.",
+        f"- Record them again: `{each.command}`",
+    ]
+
+
 def render(
     claims: Mapping[str, Claim], sources: Mapping[str, str], cited: Iterable[Citation]
 ) -> str:
@@ -240,6 +278,7 @@ def render(
                 f"- **Holds** on {each.server}, with {each.client}, on {each.date}.",
                 f"- Meant for {system.capitalize()} {each.since} and later.",
                 f"- Cited in {', '.join(places.get(key, ['no page yet']))}.",
+                *_recorded(each),
                 f"- Run it again: `nox -s tests -- {each.test} -k {name}`",
                 "",
                 f'??? example "The proof: `{each.test}`"',

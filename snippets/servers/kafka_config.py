@@ -29,6 +29,8 @@ class Member:
         advertised: Where clients find it, if that is not `client`.
         internal: Where a broker listens for the other brokers, `host:port`.
         control: Where a controller listens, `host:port`.
+        internal_via: Where other brokers find it, if that is not `internal`.
+        control_via: Where other nodes find the controller, if that is not `control`.
     """
 
     node_id: int
@@ -37,6 +39,8 @@ class Member:
     advertised: str = ""
     internal: str = ""
     control: str = ""
+    internal_via: str = ""
+    control_via: str = ""
 
     @property
     def name(self) -> str:
@@ -74,15 +78,19 @@ def properties(
     """
     controllers = [each for each in members if "controller" in each.roles]
     brokers = [each for each in members if "broker" in each.roles]
-    voters = ",".join(f"{each.node_id}@{each.control}" for each in controllers)
+    voters = ",".join(
+        f"{each.node_id}@{each.control_via or each.control}" for each in controllers
+    )
     listeners, advertised = [], []
     if "broker" in member.roles:
         listeners.append(f"CLIENT://{member.client}")
         advertised.append(f"CLIENT://{member.advertised or member.client}")
         listeners.append(f"INTERNAL://{_bound(member.internal)}")
-        advertised.append(f"INTERNAL://{member.internal}")
+        advertised.append(f"INTERNAL://{member.internal_via or member.internal}")
     if "controller" in member.roles:
         listeners.append(f"CONTROLLER://{_bound(member.control)}")
+        if member.control_via:
+            advertised.append(f"CONTROLLER://{member.control_via}")
     protocols = {
         "CLIENT": client.get("security_protocol", "PLAINTEXT"),
         "INTERNAL": "PLAINTEXT",
@@ -103,8 +111,9 @@ def properties(
         "group.share.heartbeat.interval.ms": "200",
         "group.share.min.heartbeat.interval.ms": "200",
     }
-    if "broker" in member.roles:
+    if advertised:
         settings["advertised.listeners"] = ",".join(advertised)
+    if "broker" in member.roles:
         settings["inter.broker.listener.name"] = "INTERNAL"
     copies = min(3, len(brokers))
     for topic in INTERNAL_TOPICS:

@@ -70,6 +70,8 @@ def until_redis_answers(
             with redis.Redis.from_url(
                 url, retry=None, socket_timeout=left, socket_connect_timeout=left
             ) as client:
+                # While it loads its data, it answers `INFO` and refuses all else.
+                client.ping()
                 told = client.info("server")
                 # Valkey tells a version of Redis too, the one that it began with.
                 valkey = told.get("valkey_version")

@@ -126,7 +126,7 @@ KAFKA_IMAGE = f"apache/kafka:{KAFKA}"
 KAFKA_NEEDS_JAVA = 17
 
 
-def redis_release(version: str | None) -> RedisRelease:
+def redis_release(version: str | None = None) -> RedisRelease:
     """Return the release of a version; the one that the site is about, if left out.
 
     Raises:

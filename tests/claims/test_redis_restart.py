@@ -69,8 +69,8 @@ def test_redis_snapshots_lose_what_came_after_when_killed(own_redis: OwnRedis) -
 def test_redis_everysec_loses_nothing_when_the_process_is_killed(
     own_redis: OwnRedis,
 ) -> None:
-    """With `appendfsync everysec`, killing the Redis process loses no acknowledged entry:
-    each was handed to the operating system before its reply.
+    """With `appendfsync everysec` and a disk that keeps up, killing the Redis process
+    loses no acknowledged entry: each was handed to the operating system before its reply.
     """
     with own_redis(config={"appendonly": "yes", "appendfsync": "everysec"}) as server:
         acknowledged = append_all(server)

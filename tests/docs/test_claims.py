@@ -1,6 +1,7 @@
 """The ledger is what the tests prove, and pages and ledger point at each other."""
 
 import inspect
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.ledger import (
     sentence_of,
     write_whole,
 )
+from tests.measured import proof_of
 
 REFRESH = "run `nox -s tests -- --update-examples` and look at the difference"
 
@@ -28,6 +30,20 @@ def test_ledger_is_what_the_tests_prove(pytestconfig: pytest.Config) -> None:
     if pytestconfig.getoption("update_examples"):
         write_whole(LEDGER, ledger)
     assert LEDGER.read_text(encoding="utf-8") == ledger, REFRESH
+
+
+def test_recorded_claims_are_of_the_record_as_it_is_now() -> None:
+    tests = all_tests()
+    stale = []
+    for key, each in load().items():
+        (mark,) = (
+            mark for mark in getattr(tests[key], "pytestmark", []) if mark.name == "claim"
+        )
+        cells = mark.kwargs["cells"]
+        lab = mark.kwargs["lab"]
+        if cells and replace(each, **proof_of(each.system, lab, cells)) != each:
+            stale.append(key)
+    assert stale == [], REFRESH
 
 
 def test_every_citation_is_of_a_claim() -> None:

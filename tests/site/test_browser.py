@@ -14,6 +14,7 @@ HOME = ""
 TASK = "tasks/claim_stalled/"
 OTHER = "tasks/append/"
 LEDGER = "evidence/claims/"
+LOSS = "evidence/loss/"
 
 # For every set of tabs on the page, the label of the chosen one.
 CHOSEN = """() => Array.from(
@@ -86,7 +87,9 @@ def violations(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", [HOME, TASK, LEDGER], ids=["home", "task", "ledger"])
+@pytest.mark.parametrize(
+    "path", [HOME, TASK, LEDGER, LOSS], ids=["home", "task", "ledger", "loss"]
+)
 def test_axe_finds_nothing(
     open_page: OpenPage, path: str, scheme: str, viewport: dict[str, int]
 ) -> None:

@@ -3,8 +3,9 @@
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,16 @@ from snippets.servers.kafka_config import (
 from snippets.servers.kafka_version import logged_version
 from snippets.servers.local.jars import kafka_jars
 from snippets.servers.local.java import java, version_text
-from snippets.servers.local.process import Process
+from snippets.servers.local.process import NewStorage, Process, Storage
 from snippets.servers.ports import free_port
 from snippets.servers.progress import progress
 from snippets.servers.ready import until_kafka_answers
 from snippets.servers.requirements import JARS, fingerprint
 from snippets.servers.run import current_run
 from snippets.servers.versions import KAFKA
+
+# Gives the port by which other nodes reach a port of a node, by the node's name.
+Via = Callable[[str, int], int]
 
 JVM = (*JVM_HEAP, *JVM_QUICK)
 LOGGING = ("-Dorg.slf4j.simpleLogger.showDateTime=true",)
@@ -123,15 +127,29 @@ def _members(brokers: int, controllers: int) -> list[Member]:
     return members
 
 
+def _reached(member: Member, via: Via) -> Member:
+    """Return a member that other nodes reach by other ports than its own."""
+
+    def by(address: str) -> str:
+        host, _, port = address.rpartition(":")
+        return f"{host}:{via(member.name, int(port))}" if address else ""
+
+    return replace(
+        member, internal_via=by(member.internal), control_via=by(member.control)
+    )
+
+
 def _node(
     member: Member,
     members: Sequence[Member],
     cluster_id: str,
     custom: Custom,
     command: Sequence[str],
+    storage: NewStorage | None,
 ) -> Process:
     folder = current_run().new_folder(member.name)
-    data = folder / "data"
+    place = storage(member.name) if storage else Storage(folder)
+    data = place.folder / "data"
     data.mkdir()
     (data / BOOTSTRAP).write_bytes((_template() / BOOTSTRAP).read_bytes())
     _write_properties(
@@ -146,7 +164,8 @@ def _node(
     config = {"log.dirs": str(data), **custom.config}
     settings = properties(member, members, config, custom.client)
     _write_properties(folder / "server.properties", settings)
-    return Process(member.name, [*command, "kafka.Kafka", "server.properties"], folder)
+    command = [*command, "kafka.Kafka", "server.properties"]
+    return Process(member.name, command, folder, place.environment)
 
 
 @contextmanager
@@ -155,10 +174,16 @@ def _cluster(
     controllers: int,
     custom: Custom,
     command: Sequence[str],
+    storage: NewStorage | None = None,
+    via: Via | None = None,
 ) -> Iterator[Kafka]:
     members = _members(brokers, controllers)
+    if via:
+        members = [_reached(each, via) for each in members]
     cluster_id = new_id()
-    nodes = [_node(each, members, cluster_id, custom, command) for each in members]
+    nodes = [
+        _node(each, members, cluster_id, custom, command, storage) for each in members
+    ]
     addresses = ",".join(each.client for each in members if each.client)
     settings = {**custom.client, "bootstrap_servers": addresses}
 
@@ -185,8 +210,23 @@ def _cluster(
 
 
 @contextmanager
-def kafka(*, brokers: int, controllers: int, custom: Custom) -> Iterator[Kafka]:
-    """Run a cluster; see `snippets.servers.kafka`."""
+def kafka(
+    *,
+    brokers: int,
+    controllers: int,
+    custom: Custom,
+    storage: NewStorage | None = None,
+    via: Via | None = None,
+) -> Iterator[Kafka]:
+    """Run a cluster; see `snippets.servers.kafka`.
+
+    Args:
+        brokers: How many brokers.
+        controllers: How many nodes do nothing but control.
+        custom: Broker settings, and how clients connect.
+        storage: Where each node keeps its data; in the run's own folder if left out.
+        via: By which ports the nodes reach each other; by their own if left out.
+    """
     command = _java_command(f"-XX:SharedArchiveFile={archive()}", "-Xlog:cds=error")
-    with _cluster(brokers, controllers, custom, command) as server:
+    with _cluster(brokers, controllers, custom, command, storage, via) as server:
         yield server

@@ -2,7 +2,8 @@
 
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -17,22 +18,47 @@ LOG_TAIL = 30
 LOG_NAME = "log.txt"
 
 
+@dataclass(frozen=True)
+class Storage:
+    """Where a node keeps its data, apart from its log.
+
+    Attributes:
+        folder: An empty folder; whoever made it removes it.
+        environment: Variables that the node needs to work on it.
+    """
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+# Gives a node its storage, by the node's name.
+NewStorage = Callable[[str], Storage]
+
+
 class Process:
     """A server process, with a folder for its data and its log.
 
     It leads a session of its own, so that Ctrl-C reaches our process and not the server.
     """
 
-    def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Take note of what to run; nothing starts yet.
 
         Args:
             name: What the node is called in messages.
             command: The program and its arguments.
-            folder: Where it runs, and keeps its data and its log.
+            folder: Where it runs and keeps its log, and its data if it has no storage.
+            environment: Variables that it needs beyond those of our own process.
         """
         self.name = name
         self.folder = folder
+        self._environment = dict(environment or {})
         self._command = list(command)
         self._log = folder / LOG_NAME
         self._popen: subprocess.Popen[bytes] | None = None
@@ -48,7 +74,7 @@ class Process:
             self._popen = subprocess.Popen(
                 self._command,
                 cwd=self.folder,
-                env=current_run().environment(),
+                env={**current_run().environment(), **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -113,9 +139,13 @@ class Process:
         if code is not None:
             raise ServersError(f"{self.name} ended with status {code}\n{self.log_tail()}")
 
+    def runs(self) -> bool:
+        """Tell whether the process runs, frozen or not."""
+        return self._popen is not None and self._popen.poll() is None
+
     def end(self) -> None:
         """Kill the process if it runs, frozen or not."""
-        if self._popen is not None and self._popen.poll() is None:
+        if self.runs():
             self.kill()
 
     def _running(self) -> subprocess.Popen[bytes]:

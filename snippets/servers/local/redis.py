@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from snippets.servers.interface import Custom, Redis
-from snippets.servers.local.process import Process
+from snippets.servers.local.process import NewStorage, Process, Storage
 from snippets.servers.local.redis_programs import programs
 from snippets.servers.ports import free_port
 from snippets.servers.ready import until_redis_answers, until_replica_follows
@@ -17,13 +17,19 @@ HOST = "127.0.0.1"
 
 
 def _node(
-    release: RedisRelease, name: str, port: int, custom: Custom, more: Mapping[str, str]
+    release: RedisRelease,
+    name: str,
+    port: int,
+    custom: Custom,
+    more: Mapping[str, str],
+    storage: NewStorage | None,
 ) -> Process:
     folder = current_run().new_folder(name)
+    place = storage(name) if storage else Storage(folder)
     options = {
         **listening(port, custom.client),
         "bind": HOST,
-        "dir": str(folder),
+        "dir": str(place.folder),
         # Its process title would wipe out the environment, by which the guard knows it.
         "set-proc-title": "no",
         **custom.config,
@@ -31,14 +37,27 @@ def _node(
     }
     program = programs(release, tls=speaks_tls(custom.client)) / release.program
     command = [str(program), *arguments(options)]
-    return Process(name, command, folder)
+    return Process(name, command, folder, place.environment)
 
 
 @contextmanager
 def redis(
-    *, version: str | None, masters: int, replicas: int, custom: Custom
+    *,
+    version: str | None = None,
+    masters: int = 1,
+    replicas: int,
+    custom: Custom,
+    storage: NewStorage | None = None,
 ) -> Iterator[Redis]:
-    """Run masters with their replicas; see `snippets.servers.redis`."""
+    """Run masters with their replicas; see `snippets.servers.redis`.
+
+    Args:
+        version: Which release; the newest if left out.
+        masters: How many masters there are.
+        replicas: How many replicas follow each master.
+        custom: Settings as in `redis.conf`, and how clients connect.
+        storage: Where each node keeps its data; in the run's own folder if left out.
+    """
     release = redis_release(version)
     ports = [free_port() for _ in range(masters * (1 + replicas))]
     urls = [url_of(port, custom.client) for port in ports]
@@ -49,7 +68,7 @@ def redis(
         if peers:
             bus = str(peers[number].bus_port)
             own = {**SETTINGS, "cluster-port": bus}
-        nodes.append(_node(release, f"redis-{number + 1}", port, custom, own))
+        nodes.append(_node(release, f"redis-{number + 1}", port, custom, own, storage))
 
     def alive() -> None:
         for node in nodes:

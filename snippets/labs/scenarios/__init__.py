@@ -1,0 +1,1 @@
+"""What befalls a client: the servers are well, and values get lost or doubled."""

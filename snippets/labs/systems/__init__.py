@@ -1,0 +1,1 @@
+"""The systems under test: how each is run, loaded, brought back and read, in one form."""

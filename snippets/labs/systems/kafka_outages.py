@@ -1,0 +1,93 @@
+"""Kafka clusters of which several brokers are missing, or one is out of their reach."""
+
+import time
+from dataclasses import dataclass, field, replace
+
+from snippets.labs.faults.interface import FaultError, Target
+from snippets.labs.faults.link import Outgoing, Way
+from snippets.labs.systems.kafka import PATIENCE_S, RunningKafka
+from snippets.servers.ready import attempts
+
+# Not a condition to wait for, but how long nobody helps: enough for a controller to
+# notice who is missing, and to do what it can.
+OUTAGE_S = 12.0
+
+
+@dataclass
+class RunningLastInSync(RunningKafka):
+    """The leader was alone during the load; it dies, and who has missed all is back.
+
+    A broker without a replica lives on: kafka-python asks no broker for the others again
+    that it didn't know before.
+
+    Attributes:
+        behind: The brokers that have missed all.
+    """
+
+    behind: list[Target] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """Stop all brokers but the leader, and wait until it alone is in sync."""
+        self.behind = self.followers()
+        for target in self.behind:
+            target.node.stop()
+        for _ in attempts(PATIENCE_S):
+            if len(self.in_sync()) == 1:
+                return
+        raise FaultError(f"not the leader alone is in sync, but {self.in_sync()}")
+
+    def bring_back(self) -> str:
+        """Start the brokers that have missed all; the other one after an outage."""
+        for target in self.behind:
+            target.node.start()
+        time.sleep(OUTAGE_S)
+        return self.start_all()
+
+
+@dataclass
+class RunningWithoutFollowers(RunningKafka):
+    """All brokers but the leader die."""
+
+    @property
+    def targets(self) -> list[Target]:
+        """The followers."""
+        return self.followers()
+
+    def bring_back(self) -> str:
+        """Start them after an outage."""
+        time.sleep(OUTAGE_S)
+        return self.start_all()
+
+
+@dataclass
+class RunningDivided(RunningKafka):
+    """The leader reaches no other node, and none reaches it; clients reach all.
+
+    Attributes:
+        alone: The leader that is cut off.
+    """
+
+    alone: int = 0
+
+    @property
+    def targets(self) -> list[Target]:
+        """The leader, with the links to it and its own connections to the others."""
+        self.alone = self.leader()
+        leader = self.everything[self.alone - 1]
+        name, pid = leader.node.name, leader.node.pid
+        ways: list[Way] = [
+            link if listens == name else Outgoing(link, pid)
+            for listens, link in self.links.items()
+        ]
+        return [replace(leader, links=ways)]
+
+    def bring_back(self) -> str:
+        """Heal the links after an outage, and wait until the leader has stepped down."""
+        time.sleep(OUTAGE_S)
+        for link in self.links.values():
+            link.heal()
+        for _ in attempts(PATIENCE_S):
+            # The one that was cut off is the last to learn that it leads no more.
+            if self.leader() != self.alone and self.alone in self.in_sync():
+                return ""
+        raise FaultError(f"broker {self.alone} is not in sync again: {self.in_sync()}")

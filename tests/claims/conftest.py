@@ -1,0 +1,22 @@
+"""What the claims look at that a lab has recorded."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from snippets.labs.record import Cell, Trial
+from snippets.labs.report.summary import pool
+from tests.measured import cells_of
+
+
+@pytest.fixture
+def cells(request: pytest.FixtureRequest) -> Mapping[str, Cell]:
+    """The recorded cells that the claim is about."""
+    marked = request.node.get_closest_marker("claim").kwargs
+    return cells_of(marked["lab"], marked["cells"])
+
+
+@pytest.fixture
+def trials(cells: Mapping[str, Cell]) -> Sequence[Trial]:
+    """All of their trials."""
+    return pool(cells.values()).trials

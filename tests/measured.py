@@ -1,0 +1,79 @@
+"""Claims that a lab has recorded the proof of: cells, with all their trials."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import pytest
+
+from snippets.labs.record import DATA, Cell, Lab, load
+from snippets.labs.report.summary import matching, pool
+
+SERVERS = {"redis": "Redis", "kafka": "Kafka"}
+
+
+@cache
+def _load(lab: str) -> Lab:
+    path = DATA / f"{lab}.json"
+    if found := load(path):
+        return found
+    pytest.fail(f"there is no {path.name}: record it with `nox -s labs -- {lab}`")
+
+
+def cells_of(lab: str, patterns: Sequence[str]) -> dict[str, Cell]:
+    """Return the recorded cells that match, by name; each has trials.
+
+    Args:
+        lab: The lab's name.
+        patterns: For the names. Each of them must match a cell.
+    """
+    recorded = _load(lab)
+    for pattern in patterns:
+        if not matching(recorded, [pattern]):
+            pytest.fail(
+                f"no trial of {pattern} is recorded: run `{command_for(lab, [pattern])}`"
+            )
+    cells = matching(recorded, patterns)
+    void = {
+        cell.backend or "none"
+        for cell in cells.values()
+        if recorded.controls.get(cell.backend or "none") != "held"
+    }
+    assert not void, f"the controls of {void} don't hold, so that its trials say nothing"
+    return cells
+
+
+def command_for(lab: str, patterns: Sequence[str]) -> str:
+    """Return what records cells again."""
+    chosen = " ".join(f"--cell '{pattern}'" for pattern in patterns)
+    return f"nox -s labs -- {lab} {chosen}"
+
+
+def proof_of(system: str, lab: str, patterns: Sequence[str]) -> dict[str, Any]:
+    """Return what the ledger says of the cells that prove a claim; see `ledger.Claim`.
+
+    Args:
+        system: `redis` or `kafka`.
+        lab: The lab's name.
+        patterns: For the names of the cells.
+    """
+    cells = cells_of(lab, patterns)
+    parts = {part for each in cells.values() for part in each.versions.items()}
+    server, client = (
+        ", ".join(
+            f"{name} {version}"
+            for name, version in sorted(parts)
+            if (name == SERVERS[system]) is of_server
+        )
+        for of_server in (True, False)
+    )
+    days = sorted({each.date for each in cells.values()})
+    return {
+        "server": f"{server} (recorded)",
+        "client": client,
+        "date": days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
+        "command": command_for(lab, patterns),
+        "trials": len(pool(cells.values()).trials),
+        "cells": list(cells),
+        "lab": lab,
+    }

@@ -135,7 +135,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # What a shell runs in the background ignores Ctrl-C until it says otherwise.
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, signal.default_int_handler)
     # A client that meets a dead server says so at length; the history says it better.
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     try:

@@ -21,7 +21,9 @@ from snippets.servers.guard import lives
 from snippets.servers.ready import attempts
 
 RUN = """
-import sys, time
+import signal, sys, time
+# What a shell runs in the background ignores Ctrl-C, and so would we.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from snippets.labs.faults.loop import Loop
 from snippets.labs.faults.plain import Plain
 from snippets.labs.workspace import workspace

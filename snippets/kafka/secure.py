@@ -201,7 +201,8 @@ def remove_user(admin: KafkaAdminClient, user: str) -> bool:
         user: The user's name.
 
     Returns:
-        Whether there was such a user.
+        Whether the broker that was asked knew such a user; it hears of a removal a moment
+        later.
 
     Raises:
         kafka.errors.SecurityDisabledError: The brokers have no authorizer.

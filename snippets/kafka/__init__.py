@@ -21,7 +21,7 @@ VARIABLES = {
 }
 
 # What librdkafka calls it.
-_CONFLUENT = {
+LIBRDKAFKA_NAMES = {
     "bootstrap_servers": "bootstrap.servers",
     "security_protocol": "security.protocol",
     "sasl_mechanism": "sasl.mechanism",
@@ -56,7 +56,7 @@ def confluent_settings(environ: Mapping[str, str] = os.environ) -> dict[str, Any
     Returns:
         The configuration by librdkafka's names, such as `bootstrap.servers`.
     """
-    return {_CONFLUENT[name]: value for name, value in settings(environ).items()}
+    return {LIBRDKAFKA_NAMES[name]: value for name, value in settings(environ).items()}
 
 
 @contextmanager

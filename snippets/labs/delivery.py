@@ -65,11 +65,13 @@ def _consumers(mishap: Mishap, *kinds: str) -> list[ScenarioCell]:
     )
 
 
-def _skips(trial: Trial) -> bool:
+def skips(trial: Trial) -> bool:
+    """Tell whether a part of one batch was never processed, and nothing twice."""
     return 0 < trial.unprocessed <= BATCH and trial.repeated == 0
 
 
-def _repeats(trial: Trial) -> bool:
+def repeats(trial: Trial) -> bool:
+    """Tell whether a part of one batch was processed twice, and nothing skipped."""
     return trial.unprocessed == 0 and 0 < trial.repeated <= BATCH
 
 
@@ -151,9 +153,7 @@ EXPECTATIONS = (
         lambda t: t.lost >= t.acknowledged > t.unprocessed > 0 and t.group == "gone",
     ),
     *(
-        Expectation(
-            f"{kind}/consumer-sigkill", "the rest of the batch is skipped", _skips
-        )
+        Expectation(f"{kind}/consumer-sigkill", "the rest of the batch is skipped", skips)
         for kind in (
             "redis/noack",
             "redis/xack-before",
@@ -165,7 +165,7 @@ EXPECTATIONS = (
         Expectation(
             f"{kind}/consumer-sigkill",
             "the begun batch is done again and nothing is skipped",
-            _repeats,
+            repeats,
         )
         for kind in ("redis/xack-after", "kafka/commit-after", "kafka/auto-commit")
     ),
@@ -173,7 +173,7 @@ EXPECTATIONS = (
         Expectation(
             f"{kind}/consumer-stalls",
             "nothing is skipped, a batch is done twice",
-            _repeats,
+            repeats,
         )
         for kind in ("redis/xack-after", "kafka/commit-after", "kafka/auto-commit")
     ),

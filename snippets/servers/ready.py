@@ -9,6 +9,7 @@ import redis
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from snippets.kafka import LIBRDKAFKA_NAMES
 from snippets.servers.errors import ServersError
 
 # A start takes one or two seconds; a machine with other work may stretch it twentyfold.
@@ -16,18 +17,6 @@ PATIENCE_S = 60.0
 POLL_S = 0.01
 
 REFUSAL_S = 2.0
-
-# What librdkafka calls the settings of kafka-python.
-OTHER_NAMES = {
-    "bootstrap_servers": "bootstrap.servers",
-    "security_protocol": "security.protocol",
-    "sasl_mechanism": "sasl.mechanism",
-    "sasl_plain_username": "sasl.username",
-    "sasl_plain_password": "sasl.password",
-    "ssl_cafile": "ssl.ca.location",
-    "ssl_certfile": "ssl.certificate.location",
-    "ssl_keyfile": "ssl.key.location",
-}
 
 
 def attempts(patience_s: float) -> Iterator[float]:
@@ -164,7 +153,7 @@ def refusal(settings: Mapping[str, Any]) -> str:
     from confluent_kafka.admin import AdminClient
 
     told: list[str] = []
-    config = {OTHER_NAMES[name]: value for name, value in settings.items()}
+    config = {LIBRDKAFKA_NAMES[name]: value for name, value in settings.items()}
     config |= {"error_cb": lambda error: told.append(error.str()), "log_level": 0}
     client = AdminClient(config)
     for _ in attempts(REFUSAL_S):

@@ -5,20 +5,10 @@ To record the cells again takes `nox -s labs -- delivery`.
 
 from collections.abc import Sequence
 
+from snippets.labs.delivery import repeats, skips
 from snippets.labs.record import Trial
 from snippets.labs.scenarios.trimmed import BOUND, DURING
-from snippets.labs.scenarios.worker import BATCH
 from tests.ledger import claim
-
-
-def skips(trial: Trial) -> bool:
-    """Tell whether a part of one batch was never processed, and nothing twice."""
-    return 0 < trial.unprocessed <= BATCH and trial.repeated == 0
-
-
-def repeats(trial: Trial) -> bool:
-    """Tell whether a part of one batch was processed twice, and nothing skipped."""
-    return trial.unprocessed == 0 and 0 < trial.repeated <= BATCH
 
 
 @claim(servers="kafka", since="0.11", lab="delivery", cells=["kafka/idempotence-off/*"])

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from snippets.labs.plan import AnyCell
 from snippets.labs.record import Lab
-from snippets.labs.report.loss import LABELS, entries
+from snippets.labs.report.loss import LABELS, entries, overview
 from snippets.labs.report.tables import outcomes
-from snippets.labs.report.words import counted
 
 TITLES = {
     "default-client": "Redis(…), which repeats a command",
@@ -39,15 +38,7 @@ def pieces(lab: Lab, planned: Sequence[AnyCell]) -> dict[str, str]:
         planned: What the lab would run.
     """
     shown = entries(lab, planned)
-    cells = [each.cell for each in shown if each.cell]
-    trials = sum(len(each.trials) for each in cells)
-    void = sum(len(each.void) for each in cells)
-    recorded = f"Recorded: {len(cells)} of {len(shown)} cells"
-    found = {
-        "overview.txt": (
-            f"{recorded}, {counted(trials, 'trial')} that count and {void} void.\n"
-        )
-    }
+    found = {"overview.txt": overview(lab, shown)}
     for system in LABELS:
         own = [each for each in shown if each.system == system]
         label = f"{system.capitalize()}: what clients lose or do twice"

@@ -137,7 +137,8 @@ def entries(lab: Lab, planned: Sequence[AnyCell]) -> list[Entry]:
     return sorted(found, key=lambda each: systems.index(each.system))
 
 
-def _overview(lab: Lab, shown: Sequence[Entry]) -> str:
+def overview(lab: Lab, shown: Sequence[Entry]) -> str:
+    """Return how much is recorded, and whether the controls held."""
     cells = [each.cell for each in shown if each.cell]
     trials = sum(len(each.trials) for each in cells)
     void = sum(len(each.void) for each in cells)
@@ -191,7 +192,7 @@ def pieces(lab: Lab, planned: Sequence[AnyCell]) -> dict[str, str]:
     others = [each for each in shown if each.fault not in COMMON]
     everysec = _everysec(lab)
     found = {
-        "overview.txt": _overview(lab, shown),
+        "overview.txt": overview(lab, shown),
         "runs.txt": runs(shown, TITLES),
         "sentences.txt": render(lab, SENTENCES),
         "everysec.svg": strips(

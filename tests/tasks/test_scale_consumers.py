@@ -312,12 +312,15 @@ def test_kafka_python_forgets_a_rebalance_that_outlasts_a_poll(topic: str) -> No
     first = member(topic, client_id="worker-2", metadata_max_age_ms=100)
     second = member(topic, client_id="worker-1")
     try:
-        while not first.assignment():
-            first.poll(timeout_ms=1000)
+        with KafkaProducer(**settings()) as producer:
+            producer.send(topic, b"{}")
+        assert next(first).offset == 0
         with ThreadPoolExecutor(1) as pool, KafkaAdminClient(**settings()) as admin:
-            joining = pool.submit(second.poll, timeout_ms=500)
+            # It sorts first, so the only partition is its own once it has joined.
+            joining = pool.submit(next, second)
             while not joining.done():
                 first.poll(timeout_ms=100)
+            assert joining.result().offset == 0
             admin.create_partitions({topic: 2})
             found: dict[str, int] = {}
             while found != {"worker-1": 1, "worker-2": 1}:

@@ -14,7 +14,7 @@ from snippets.labs.faults.interface import Fault, Medium
 from snippets.labs.faults.loop import Loop
 from snippets.labs.faults.plain import Plain
 from snippets.labs.faults.power import PowerCut
-from snippets.labs.faults.process import Kill, Terminate
+from snippets.labs.faults.process import Kill, Pause, Terminate
 from snippets.labs.faults.shim import Shim
 from snippets.labs.plan import Expectation, LabPlan, PlannedCell
 from snippets.labs.systems.interface import System
@@ -203,22 +203,27 @@ MEDIA: Sequence[Medium] = (EXT4, XFS, SHIM)
 LOADS = {"redis": (500.0, (3.5, 5.0)), "kafka": (300.0, (3.5, 5.0))}
 QUICK_LOAD_S = (1.5, 2.5)
 TRIALS = 5
-# The window of `everysec` is a distribution.
+# What is lost has a distribution: the window of `everysec`, and what is under way.
 MANY_TRIALS = 20
 
 # What a trial takes beside its load: start, restart, and reading to the end.
 BESIDE_S = {"redis": 1.0, "kafka": 8.0}
 BESIDE_CLUSTER_S = 25.0
+# Longer than it takes Sentinels and controllers to give a silent node up.
+PAUSE = Pause(10)
 SENTINEL_S = 15.0
 
 
 def _cell(system: System, fault: Fault, medium: Medium | None = None) -> PlannedCell:
     rate, load_s = LOADS[system.system]
-    is_window = system.name == EVERYSEC.name and fault == PowerCut(EXT4)
+    is_window = system.name == EVERYSEC.name and isinstance(fault, PowerCut | FullDisk)
+    is_under_way = system == FAR and isinstance(fault, network.MachineLoss)
     cluster = isinstance(system, KafkaSystem) and system.brokers > 1
     beside = BESIDE_CLUSTER_S if cluster else BESIDE_S[system.system]
     if system in (*KAFKA_OUTAGES, *KAFKA_DIVIDED):
         beside += OUTAGE_S
+    if fault == PAUSE:
+        beside += PAUSE.seconds
     if system in (*REDIS_SENTINEL, *REDIS_DIVIDED):
         beside += SENTINEL_S
     return PlannedCell(
@@ -227,7 +232,7 @@ def _cell(system: System, fault: Fault, medium: Medium | None = None) -> Planned
         medium=medium or Plain(root()),
         backend=medium.name if medium else "",
         plan=Plan(rate, load_s),
-        trials=MANY_TRIALS if is_window else TRIALS,
+        trials=MANY_TRIALS if is_window or is_under_way else TRIALS,
         trial_s=sum(load_s) / 2 + beside,
     )
 
@@ -387,6 +392,19 @@ EXPECTATIONS = (
         "nothing is lost that was acknowledged before the disk was full",
         lambda trial: trial.oldest_lost_ms == 0,
     ),
+    *[
+        Expectation(
+            f"{single}/pause-*",
+            "nothing is acknowledged in the pause, and nothing is lost",
+            lambda trial: trial.lost == 0 and trial.unavailable_s >= PAUSE.seconds,
+        )
+        for single in ("redis/aof-everysec", "kafka/default")
+    ],
+    Expectation(
+        "*/pause-*",
+        "others take over before the pause is over, if there are others",
+        lambda trial: trial.unavailable_s >= PAUSE.seconds or trial.meanwhile > 0,
+    ),
     Expectation(
         "*/clock-back-1-h/*",
         "nothing is lost, and what comes later stays behind what was before",
@@ -411,6 +429,7 @@ def full() -> LabPlan:
         *_power(KAFKA_CLUSTERS, [EXT4, SHIM]),
         *[_cell(system, FullDisk(EXT4), EXT4) for system in (EVERYSEC, ALWAYS, DEFAULT)],
         *_process((EVERYSEC, REPLICA_WAIT, DEFAULT, LEADER_ALL), DiskLoss()),
+        *_process((EVERYSEC, *REDIS_SENTINEL, DEFAULT, *KAFKA_LEADERS), PAUSE),
         # A broker does not get up within a minute under the library, so no Kafka here.
         _cell(ALWAYS, ClockStepsBack(CLOCK), CLOCK),
     ]

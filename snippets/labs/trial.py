@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snippets.labs import checkers, history
-from snippets.labs.faults.interface import Fault, Medium
+from snippets.labs.faults.interface import Fault, Medium, Passing
 from snippets.labs.faults.power import settle
 from snippets.labs.history import GROUP, Action, Journal, Operation, Phase
 from snippets.labs.load import Consumption, Load, LoadError, Position, drain
@@ -94,6 +94,8 @@ def _run(
                 # A reader that lived on would tell the server again where the group is.
                 reader.stop()
                 journal.note("operator", Action.REPAIR, 1, Phase.INVOKE)
+                if isinstance(fault, Passing):
+                    fault.lift(targets)
                 refused = running.bring_back()
                 journal.note("operator", Action.REPAIR, 1, Phase.OK)
             load.until_acknowledged(plan.after, BACK_S)

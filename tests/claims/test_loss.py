@@ -6,7 +6,7 @@ refutes it. To record them again takes `nox -s labs -- loss`.
 
 from collections.abc import Mapping, Sequence
 
-from snippets.labs.loss import REFUSES_S, UNDER_WAY_MS
+from snippets.labs.loss import PAUSE, REFUSES_S, UNDER_WAY_MS
 from snippets.labs.record import Cell, Trial
 from snippets.labs.systems.kafka_outages import OUTAGE_S
 from tests.ledger import claim
@@ -342,3 +342,91 @@ def test_kafka_goes_on_with_one_broker_of_three(trials: Sequence[Trial]) -> None
     """
     assert all(map(lost_nothing, trials))
     assert all(each.meanwhile > 0 for each in trials)
+
+
+@claim(servers="redis", since="5.0", cells=["redis/aof-always/disk-full/*"])
+def test_redis_always_loses_nothing_on_a_full_disk(trials: Sequence[Trial]) -> None:
+    """With `appendfsync always`, a disk that fills up takes no entry whose `XADD` was
+    answered, even if Redis is killed then.
+    """
+    assert all(map(lost_nothing, trials))
+
+
+@claim(servers="redis", since="5.0", cells=["redis/aof-everysec/disk-full/*"])
+def test_redis_everysec_loses_the_write_that_met_the_full_disk(
+    trials: Sequence[Trial],
+) -> None:
+    """With `appendfsync everysec`, Redis acknowledges what it can't write to a full disk
+    any more, refuses the writes after it, and loses it when it is killed.
+    """
+    assert any(each.lost for each in trials)
+    assert all(each.refused for each in trials)
+    assert all(each.oldest_lost_ms <= EVERYSEC_MS for each in trials)
+
+
+@claim(servers="kafka", since="0.8", cells=["kafka/default/disk-full/*"])
+def test_kafka_loses_nothing_on_a_full_disk(trials: Sequence[Trial]) -> None:
+    """A Kafka broker whose disk fills up loses no acknowledged record, and serves them
+    all when there is room again.
+    """
+    assert all(map(lost_nothing, trials))
+
+
+@claim(servers="redis", since="5.0", cells=["redis/replica-wait/disk-loss"])
+def test_redis_wait_survives_a_lost_disk(trials: Sequence[Trial]) -> None:
+    """What a replica has confirmed by `WAIT 1` survives the loss of the primary and its
+    disk, if the replica is promoted.
+    """
+    assert all(map(lost_nothing, trials))
+
+
+@claim(servers="kafka", since="0.8", cells=["kafka/cluster-leader-acks-all/disk-loss"])
+def test_kafka_acks_all_survives_a_lost_disk(trials: Sequence[Trial]) -> None:
+    """What was acknowledged with `acks=all` by three brokers in sync survives the loss of
+    the leader and its disk; the broker that comes back empty copies it.
+    """
+    assert all(map(lost_nothing, trials))
+
+
+@claim(servers="redis", since="5.0", cells=["redis/aof-always/clock-back-*"])
+def test_redis_keeps_its_order_when_the_clock_steps_back(
+    trials: Sequence[Trial],
+) -> None:
+    """Redis that restarts with a clock an hour behind loses no entry, and goes on with
+    IDs greater than all before.
+    """
+    assert all(map(lost_nothing, trials))
+    assert all(each.reordered == each.duplicated == 0 for each in trials)
+
+
+@claim(servers="kafka", since="0.8", cells=["kafka/cluster-leader-acks-1/pause-*"])
+def test_kafka_paused_leader_acknowledges_with_acks_one_what_will_be_lost(
+    trials: Sequence[Trial],
+) -> None:
+    """With `acks=1`, a Kafka leader that stands still for longer than its session, and
+    then goes on, acknowledges what waited for it, though another broker leads by then:
+    these records are lost.
+    """
+    assert all(each.lost > 0 and each.oldest_lost_ms <= UNDER_WAY_MS for each in trials)
+
+
+@claim(servers="kafka", since="0.8", cells=["kafka/cluster-leader-acks-all/pause-*"])
+def test_kafka_paused_leader_loses_nothing_with_acks_all(
+    trials: Sequence[Trial],
+) -> None:
+    """With `acks=all`, no acknowledged record is lost when the leader stands still for
+    longer than its session, and then goes on.
+    """
+    assert all(map(lost_nothing, trials))
+
+
+@claim(servers="redis", since="5.0", cells=["redis/sentinel*/pause-*"])
+def test_redis_sentinels_replace_a_primary_that_stands_still(
+    trials: Sequence[Trial],
+) -> None:
+    """Sentinels replace a Redis primary that stands still, before it goes on, and a
+    client that gives a reply up after three seconds loses no acknowledged entry.
+    """
+    assert all(map(lost_nothing, trials))
+    assert all(each.meanwhile > 0 for each in trials)
+    assert all(each.unavailable_s < PAUSE.seconds for each in trials)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from snippets.labs.faults.link import Way
 from snippets.labs.workspace import Workspace
@@ -98,8 +98,16 @@ class Fault(Protocol):
         """Let it happen to all targets at the same instant.
 
         Afterwards the nodes are down, and can be started again on what is left, unless
-        it is the network that fails.
+        it is the network that fails, or the fault is a passing one.
 
         Raises:
             FaultError: It could not be injected.
         """
+
+
+@runtime_checkable
+class Passing(Fault, Protocol):
+    """A fault that goes by itself, and leaves the nodes running."""
+
+    def lift(self, targets: Sequence[Target]) -> None:
+        """Wait until it is over, and end it."""

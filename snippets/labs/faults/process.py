@@ -1,8 +1,10 @@
 """Processes that end, politely or not, and processes that are held still."""
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from snippets.labs.faults.interface import Target
 from snippets.labs.workspace import Workspace
@@ -38,6 +40,40 @@ class Kill:
         """See `interface.Fault`."""
         for target in targets:
             target.node.kill()
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Hold the nodes still with SIGSTOP, as a long stop of a virtual machine does.
+
+    Their connections stay open, and what clients send meanwhile waits for them.
+
+    Attributes:
+        seconds: For how long.
+    """
+
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """See `interface.Fault`."""
+        return f"pause of {self.seconds:g} s"
+
+    def can_inject(self, workspace: Workspace) -> str | None:  # noqa: ARG002
+        """See `interface.Fault`."""
+        return None
+
+    def strike(self, targets: Sequence[Target]) -> None:
+        """See `interface.Fault`."""
+        for target in targets:
+            target.node.pause()
+
+    def lift(self, targets: Sequence[Target]) -> None:
+        """See `interface.Passing`."""
+        # Not a condition to wait for, but how long the nodes are held.
+        time.sleep(self.seconds)
+        for target in targets:
+            target.node.resume()
 
 
 @contextmanager

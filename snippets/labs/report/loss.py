@@ -96,6 +96,7 @@ SENTENCES = {
     "split_min": Sentence(["redis/replica-far-min-1/partition/*"], loses("entries")),
     "unclean": Sentence(["kafka/last-in-sync-unclean/sigkill"], loses("records")),
     "last_in_sync": Sentence(["kafka/last-in-sync/sigkill"], loses("records")),
+    "disk_full": Sentence(["redis/aof-everysec/disk-full/*"], loses("entries")),
     "leader_gone": Sentence(["kafka/cluster-leader-acks-all/sigkill"], out_of_reach),
 }
 

@@ -236,7 +236,8 @@ class RunningRedis:
 
     def _start(self, number: int) -> str:
         node = self.everything[number].node
-        node.start()
+        if not node.runs():
+            node.start()
         try:
             until_redis_answers(self.server.urls[number], alive=node.check_alive)
         except ServersError:

@@ -126,11 +126,11 @@ class RunningSentinels(RunningRedis):
                 if self._number() != old:
                     break
         refused = ""
-        if self.everything[old].node.runs():
+        if self.links:
             time.sleep(DIVIDED_S)
             for link in self.links:
                 link.heal()
-        else:
+        elif not self.everything[old].node.runs():
             refused = self.restart(old)
         url = self.server.urls[old]
         for _ in attempts(PATIENCE_S):

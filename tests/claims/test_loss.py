@@ -19,6 +19,8 @@ from tests.ledger import claim
 Cells = Mapping[str, Cell]
 EVERYSEC_MS = 2000
 SNAPSHOT_MS = 2 * 2000
+# Clients find the new primary or leader before the old one is repaired.
+MOST = 0.9
 
 
 def lost_all(trial: Trial) -> bool:
@@ -385,6 +387,24 @@ def test_redis_wait_survives_a_failover_by_sentinels(trials: Sequence[Trial]) ->
     assert all(map(lost_nothing, trials))
 
 
+@claim(servers="redis", since="5.0", cells=["redis/sentinel-divided/partition/*"])
+def test_redis_sentinels_leave_behind_what_the_old_primary_acknowledges(
+    trials: Sequence[Trial],
+) -> None:
+    """While a partition hides a Redis primary from its Sentinels and replicas, it goes on
+    acknowledging; nine in ten of these entries or more are lost when it is healed.
+    """
+    assert all(each.lost >= each.meanwhile * MOST > 0 for each in trials)
+
+
+@claim(servers="redis", since="5.0", cells=["redis/sentinel-divided-wait/partition/*"])
+def test_redis_wait_survives_a_partition_from_sentinels(trials: Sequence[Trial]) -> None:
+    """When Sentinels promote a replica in a partition, every entry is there that `WAIT 1`
+    had confirmed.
+    """
+    assert all(map(lost_nothing, trials))
+
+
 @claim(servers="kafka", since="2.8", cells=["kafka/cluster-leader-acks-all/sigkill"])
 def test_kafka_producer_sends_after_a_failover_what_it_held(
     trials: Sequence[Trial],
@@ -393,6 +413,26 @@ def test_kafka_producer_sends_after_a_failover_what_it_held(
     replaced is acknowledged in the end: it holds them, and sends them to the new one.
     """
     assert not any(never_acknowledged(each) for each in trials)
+
+
+@claim(servers="kafka", since="2.8", cells=["kafka/leader-divided-acks-1/partition/*"])
+def test_kafka_acks_one_loses_what_a_divided_leader_acknowledges(
+    trials: Sequence[Trial],
+) -> None:
+    """A Kafka leader that is cut off from the others goes on acknowledging with `acks=1`;
+    nine in ten of these records or more are lost when the partition ends.
+    """
+    assert all(each.lost >= each.meanwhile * MOST > 0 for each in trials)
+
+
+@claim(servers="kafka", since="2.8", cells=["kafka/leader-divided-acks-all/partition/*"])
+def test_kafka_acks_all_loses_nothing_when_the_leader_is_divided(
+    trials: Sequence[Trial],
+) -> None:
+    """With `acks=all` and `min.insync.replicas=2`, a leader that is cut off from the
+    others takes no acknowledged record with it.
+    """
+    assert all(map(lost_nothing, trials))
 
 
 @claim(servers="redis", since="5.0", cells=["redis/aof-no-long/power-cut/ext4"])

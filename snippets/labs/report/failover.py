@@ -120,6 +120,6 @@ def pieces(lab: Lab, entries: Sequence[Entry], labels: dict[str, str]) -> dict[s
             own,
             titles,
             page=RUNS,
-            more={"Nothing acknowledged for": _unavailable},
+            more={HEADS[1]: _unavailable, HEADS[3]: _never_acknowledged},
         )
     return found

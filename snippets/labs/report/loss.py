@@ -88,12 +88,15 @@ SENTENCES = {
     "far": Sentence(["redis/replica-far/machine-loss/*"], loses("entries")),
     "far_wait": Sentence(["redis/replica-far-wait/machine-loss/*"], loses("entries")),
     "split": Sentence(["redis/replica-far/partition/*"], wrong_side("entries")),
-    "split_wait": Sentence(["redis/replica-far-wait/partition/*"], loses("entries")),
+    "split_wait": Sentence(
+        ["redis/replica-far-wait/partition/*"], interruption("entries")
+    ),
     "split_min": Sentence(["redis/replica-far-min-1/partition/*"], wrong_side("entries")),
     "sentinel": Sentence(["redis/sentinel/sigkill"], interruption("entries")),
-    "sentinel_wait": Sentence(["redis/sentinel-wait/sigkill"], interruption("entries")),
     "sentinel_split": Sentence(["redis/sentinel-divided/*"], wrong_side("entries")),
-    "sentinel_split_wait": Sentence(["redis/sentinel-divided-wait/*"], loses("entries")),
+    "sentinel_split_wait": Sentence(
+        ["redis/sentinel-divided-wait/*"], interruption("entries")
+    ),
     "leader": Sentence(
         ["kafka/cluster-leader-acks-all/sigkill"], interruption("records")
     ),

@@ -94,7 +94,7 @@ def _lines(entry: Entry) -> list[str]:
         lines = ["all", f"of {count(found.acknowledged)}"]
     else:
         lines = [f"{count(found.lost)} of {count(found.at_stake)}"]
-    if found.verdict is Verdict.SOME and max(found.ages_ms) > 0:
+    if found.verdict is Verdict.SOME and max(found.ages_ms) >= 1:
         lines.append(f"up to {age(max(found.ages_ms))} old")
     if found.groups != ["kept"]:
         lines.append(f"group {' or '.join(reversed(found.groups))}")

@@ -9,12 +9,19 @@ What is left is a list of values, in the order of the log.
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from snippets.labs.history import LOG, Action, Operation, Phase
 
 NS_PER_MS = 1_000_000
 NS_PER_S = 1_000_000_000
+
+# A time line has steps of this length, and begins so many of them before the fault.
+# It goes on for so many after the last one in which all was not well.
+STEP_MS = 100
+STEPS_BEFORE = 10
+STEPS_AFTER = 20
 
 
 def _writes(history: Iterable[Operation], key: str) -> list[Operation]:
@@ -282,3 +289,71 @@ def unavailable_s(history: Sequence[Operation], *, key: str = LOG) -> float:
     if tries and tries[-1] > marks[-1]:
         marks.append(tries[-1])
     return max((later - one for one, later in pairwise(marks)), default=0) / NS_PER_S
+
+
+@dataclass(frozen=True)
+class Step:
+    """What became of writes in one step of a time line.
+
+    Attributes:
+        attempted: How many writes began in it.
+        unacknowledged: How many of these were never acknowledged.
+        acknowledged: How many values were acknowledged in it, whenever they were tried.
+    """
+
+    attempted: int
+    unacknowledged: int
+    acknowledged: int
+
+
+def time_line(history: Sequence[Operation], *, key: str = LOG) -> list[Step]:
+    """Return how writes fared in each step, from a second before the fault on.
+
+    A client that tries again by itself shows as a gap and then a burst; one that gives up
+    shows as attempts that nobody acknowledged.
+
+    Args:
+        history: What happened, with a fault.
+        key: The log.
+
+    Returns:
+        The steps up to the last attempt or acknowledgement, of which the one at
+        `STEPS_BEFORE` begins with the fault; none if there was no fault.
+    """
+    begun = fault_at(history)
+    if begun is None:
+        return []
+    first = begun - STEPS_BEFORE * STEP_MS * NS_PER_MS
+
+    def steps(times: Iterable[int]) -> Counter[int]:
+        return Counter(
+            (at - first) // (STEP_MS * NS_PER_MS) for at in times if at >= first
+        )
+
+    answers = acknowledged(history, key=key)
+    tries = [each for each in _writes(history, key) if each.phase is Phase.INVOKE]
+    attempted = steps(each.monotonic_ns for each in tries)
+    unheard = steps(each.monotonic_ns for each in tries if each.value not in answers)
+    acked = steps(answers.values())
+    end = max([*attempted, *acked], default=-1)
+    return [Step(attempted[at], unheard[at], acked[at]) for at in range(end + 1)]
+
+
+def until_settled(steps: Sequence[Step]) -> Sequence[Step]:
+    """Return the beginning of a time line, until all is well again and some time after.
+
+    All is well in a step in which something is acknowledged, and all that is tried is
+    acknowledged in the end.
+
+    Args:
+        steps: The time line.
+    """
+    last = max(
+        (
+            at
+            for at, step in enumerate(steps)
+            if at >= STEPS_BEFORE and (step.unacknowledged or not step.acknowledged)
+        ),
+        default=STEPS_BEFORE - 1,
+    )
+    return steps[: last + 1 + STEPS_AFTER]

@@ -145,6 +145,8 @@ class Load(_Worker):
         self._rate = rate
         self._first = first
         self._acknowledged = 0
+        self._last = self._mark = first - 1
+        self._served = 0
 
     def _work(self) -> None:
         begun = time.monotonic()
@@ -153,6 +155,8 @@ class Load(_Worker):
             due = begun + number / self._rate
             if self._stopped.wait(max(0.0, due - time.monotonic())):
                 break
+            with self._changed:
+                self._last = value
             self._journal.note(self.name, Action.WRITE, value, Phase.INVOKE)
             self._writer.write(value, partial(self._answer, value))
         self._writer.close()
@@ -162,6 +166,7 @@ class Load(_Worker):
         if phase is Phase.OK:
             with self._changed:
                 self._acknowledged += 1
+                self._served += value > self._mark
                 self._changed.notify_all()
 
     def go_on(self, seconds: float) -> None:
@@ -189,12 +194,34 @@ class Load(_Worker):
         """
         with self._changed:
             enough = self._acknowledged + more
-            done = self._changed.wait_for(
-                lambda: self._error is not None or self._acknowledged >= enough,
-                patience_s,
-            )
-            self._check()
-            return done
+            return self._wait(lambda: self._acknowledged >= enough, patience_s)
+
+    def until_served(self, more: int, patience_s: float) -> bool:
+        """Wait until so many values are acknowledged that nobody has tried before.
+
+        An acknowledgement that was on its way shows nothing of what is served now.
+
+        Args:
+            more: How many, of those that are tried from now on.
+            patience_s: How many seconds to wait at the longest.
+
+        Returns:
+            Whether they are.
+
+        Raises:
+            LoadError: It has failed.
+        """
+        with self._changed:
+            self._mark, self._served = self._last, 0
+            return self._wait(lambda: self._served >= more, patience_s)
+
+    def _wait(self, enough: Callable[[], bool], patience_s: float) -> bool:
+        """Wait with the lock held, and say whether it is enough."""
+        done = self._changed.wait_for(
+            lambda: self._error is not None or enough(), patience_s
+        )
+        self._check()
+        return done
 
 
 class Consumption(_Worker):

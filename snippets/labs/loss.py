@@ -45,6 +45,14 @@ RDB = RedisSystem(
     "rdb", {"save": "2 1"}, "the primary has the entry in memory; a snapshot comes later"
 )
 AOF_NO = RedisSystem("aof-no", {**AOF, "appendfsync": "no"}, WRITTEN)
+AOF_NO_LONG = replace(AOF_NO, name="aof-no-long")
+# A page of the file's end can be damaged, and no more.
+AOF_NO_TAIL = replace(
+    AOF_NO_LONG,
+    name="aof-no-long-corrupt-tail",
+    config={**AOF_NO.config, "aof-load-corrupt-tail-max-size": "4096"},
+)
+REDIS_LONG = (AOF_NO_LONG, AOF_NO_TAIL)
 EVERYSEC = RedisSystem(
     "aof-everysec",
     {**AOF, "appendfsync": "everysec"},
@@ -196,12 +204,29 @@ DIVIDED_ALL = replace(
 KAFKA_DIVIDED = (DIVIDED_1, DIVIDED_ALL)
 KAFKA_OUTAGES = (LAST_IN_SYNC, LAST_IN_SYNC_UNCLEAN, MIN_1, MIN_2)
 
+# One node goes, or is out of reach, and others go on: how long that takes is shown.
+FAILOVER: Sequence[System] = (
+    *REDIS_PAIRS,
+    *REDIS_FAR,
+    *REDIS_SENTINEL,
+    *REDIS_DIVIDED,
+    *REDIS_RESTARTED,
+    *KAFKA_LEADERS,
+    *KAFKA_DIVIDED,
+    *KAFKA_OUTAGES,
+)
+
 EXT4, XFS, SHIM = Loop("ext4"), Loop("xfs"), Shim()
 CLOCK = FakeClock(Plain(root()))
 MEDIA: Sequence[Medium] = (EXT4, XFS, SHIM)
 
 LOADS = {"redis": (500.0, (3.5, 5.0)), "kafka": (300.0, (3.5, 5.0))}
+# Linux writes out what is older than half a minute, looks for it each 5 s, and commits a
+# size within 5 s more. What is appended to the same page after that comes much later.
+LONG_LOAD_S = (41.0, 55.0)
 QUICK_LOAD_S = (1.5, 2.5)
+# For so long a time line shows what is again as before.
+REST_S = 2.0
 TRIALS = 5
 # What is lost has a distribution: the window of `everysec`, and what is under way.
 MANY_TRIALS = 20
@@ -216,6 +241,8 @@ SENTINEL_S = 15.0
 
 def _cell(system: System, fault: Fault, medium: Medium | None = None) -> PlannedCell:
     rate, load_s = LOADS[system.system]
+    if system in REDIS_LONG:
+        load_s = LONG_LOAD_S
     is_window = system.name == EVERYSEC.name and isinstance(fault, PowerCut | FullDisk)
     is_under_way = system == FAR and isinstance(fault, network.MachineLoss)
     cluster = isinstance(system, KafkaSystem) and system.brokers > 1
@@ -231,7 +258,9 @@ def _cell(system: System, fault: Fault, medium: Medium | None = None) -> Planned
         fault=fault,
         medium=medium or Plain(root()),
         backend=medium.name if medium else "",
-        plan=Plan(rate, load_s),
+        plan=Plan(rate, load_s, rest_s=REST_S, time_line=True)
+        if system in FAILOVER
+        else Plan(rate, load_s),
         trials=MANY_TRIALS if is_window or is_under_way else TRIALS,
         trial_s=sum(load_s) / 2 + beside,
     )
@@ -297,6 +326,16 @@ EXPECTATIONS = (
     _nothing("redis/aof-*/sigterm"),
     _nothing("redis/rdb/sigterm"),
     _everything("redis/aof-no/power-cut/*"),
+    Expectation(
+        "redis/aof-no-long*/power-cut/*",
+        "what the kernel had written out by itself is left, and the rest is lost",
+        lambda trial: 0 < trial.lost < trial.acknowledged,
+    ),
+    Expectation(
+        "redis/aof-no-long-corrupt-tail/power-cut/*",
+        "Redis starts on what is left",
+        lambda trial: not trial.refused_start,
+    ),
     Expectation(
         "redis/aof-everysec/power-cut/*",
         "what is lost is younger than two seconds",
@@ -419,6 +458,7 @@ def full() -> LabPlan:
     cells = [
         *_process((*REDIS, *KAFKA), Terminate(), Kill()),
         *_power((*REDIS, *KAFKA), MEDIA),
+        *_power(REDIS_LONG, [EXT4]),
         *_process((*REDIS_PAIRS, *KAFKA_LEADERS), Kill()),
         *_process((*REDIS_RESTARTED, *REDIS_SENTINEL), Kill()),
         *_linked((FAR, FAR_WAIT), network.MachineLoss()),

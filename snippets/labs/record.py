@@ -16,6 +16,8 @@ DATA = ROOT / "docs" / "data"
 
 Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0)]
+# Numbers on one line: a list would take a line for each of them.
+Counts = Annotated[str, Meta(pattern=r"^\d+( \d+)*$")]
 
 
 class RecordError(Exception):
@@ -42,6 +44,24 @@ class Host(_Part, frozen=True):
     cores: Count
     memory_gib: Amount
     settings: dict[str, str]
+
+
+class TimeLine(_Part, frozen=True):
+    """How writes fared around a fault, in steps of the same length; see `checkers.Step`.
+
+    Attributes:
+        step_ms: The length of a step.
+        before: How many steps there are before the fault.
+        attempted: How many writes began in each step.
+        unacknowledged: How many of these were never acknowledged.
+        acknowledged: How many values were acknowledged in each step.
+    """
+
+    step_ms: Count
+    before: Count
+    attempted: Counts
+    unacknowledged: Counts
+    acknowledged: Counts
 
 
 class Trial(_Part, frozen=True):
@@ -71,6 +91,7 @@ class Trial(_Part, frozen=True):
             the counts are those after its own repair tool.
         meanwhile: How many values were acknowledged after the fault had struck, and
             before its repair was over.
+        time_line: How writes fared around the fault, where a cell is to show it.
     """
 
     seed: Count
@@ -92,6 +113,7 @@ class Trial(_Part, frozen=True):
     repeated: Count = 0
     refused_start: str = ""
     meanwhile: Count = 0
+    time_line: TimeLine | None = None
 
 
 class Void(_Part, frozen=True):

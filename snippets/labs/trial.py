@@ -1,16 +1,19 @@
 """One trial: load a system, let a fault strike, bring the system back, and compare."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from snippets.labs import checkers, history
+from snippets.labs.checkers import Step
 from snippets.labs.faults.interface import Fault, Medium, Passing
 from snippets.labs.faults.power import settle
 from snippets.labs.history import GROUP, Action, Journal, Operation, Phase
 from snippets.labs.load import Consumption, Load, LoadError, Position, drain
-from snippets.labs.record import Trial
+from snippets.labs.record import TimeLine, Trial
 from snippets.labs.systems.interface import System
 from snippets.labs.workspace import Workspace
 
@@ -28,12 +31,16 @@ class Plan:
         load_s: Between what bounds lies the time of load before the fault. What a system
             leaves to the kernel is written out after half a minute of its own accord, so
             that a longer load loses less than all.
-        after: How many values must be acknowledged after the fault.
+        after: How many values that are tried after the repair must be acknowledged.
+        rest_s: For how long the load goes on then.
+        time_line: Whether to record how writes fared around the fault.
     """
 
     rate: float
     load_s: tuple[float, float]
     after: int = 5
+    rest_s: float = 0.0
+    time_line: bool = False
 
 
 def run(
@@ -98,20 +105,40 @@ def _run(
                     fault.lift(targets)
                 refused = running.bring_back()
                 journal.note("operator", Action.REPAIR, 1, Phase.OK)
-            load.until_acknowledged(plan.after, BACK_S)
+            load.until_served(plan.after, BACK_S)
+            load.go_on(plan.rest_s)
         position = running.group_position()
         left = running.values()
         drain(running.consumer(), journal, DRAIN_S)
         versions = running.versions
+    happened = history.read(path)
     found = assess(
-        history.read(path),
+        happened,
         left,
         seed=seed,
         load_s=load_s,
         group=group_state(consumer.position, position),
         refused=refused,
     )
+    if plan.time_line:
+        found = msgspec.structs.replace(found, time_line=time_line(happened))
     return found, versions
+
+
+def time_line(happened: Sequence[Operation]) -> TimeLine:
+    """Return how writes fared around the fault, as a record has it."""
+    steps = checkers.until_settled(checkers.time_line(happened))
+
+    def counts(of: Callable[[Step], int]) -> str:
+        return " ".join(str(of(step)) for step in steps)
+
+    return TimeLine(
+        step_ms=checkers.STEP_MS,
+        before=checkers.STEPS_BEFORE,
+        attempted=counts(lambda step: step.attempted),
+        unacknowledged=counts(lambda step: step.unacknowledged),
+        acknowledged=counts(lambda step: step.acknowledged),
+    )
 
 
 def group_state(before: Position | None, now: Position | None) -> str:

@@ -6,7 +6,13 @@ refutes it. To record them again takes `nox -s labs -- loss`.
 
 from collections.abc import Mapping, Sequence
 
-from snippets.labs.loss import PAUSE, REFUSES_S, UNDER_WAY_MS
+from snippets.labs.loss import (
+    DOWN_AFTER_MS,
+    ELECTION_MS,
+    PAUSE,
+    REFUSES_S,
+    UNDER_WAY_MS,
+)
 from snippets.labs.record import Cell, Trial
 from snippets.labs.systems.kafka_outages import OUTAGE_S
 from tests.ledger import claim
@@ -14,6 +20,8 @@ from tests.ledger import claim
 Cells = Mapping[str, Cell]
 EVERYSEC_MS = 2000
 SNAPSHOT_MS = 2 * 2000
+# Clients find the new primary or leader before the old one is repaired.
+MOST = 0.9
 
 
 def lost_all(trial: Trial) -> bool:
@@ -24,6 +32,12 @@ def lost_all(trial: Trial) -> bool:
 def lost_nothing(trial: Trial) -> bool:
     """Tell whether a trial lost nothing, although there was something to lose."""
     return trial.acknowledged > 0 and trial.lost == 0
+
+
+def never_acknowledged(trial: Trial) -> int:
+    """Count the writes around the fault that were never acknowledged."""
+    assert trial.time_line, "its time line is not recorded: run the cell again"
+    return sum(map(int, trial.time_line.unacknowledged.split()))
 
 
 @claim(servers="redis", since="5.0", cells=["redis/aof-always/power-cut/*"])
@@ -342,6 +356,116 @@ def test_kafka_goes_on_with_one_broker_of_three(trials: Sequence[Trial]) -> None
     """
     assert all(map(lost_nothing, trials))
     assert all(each.meanwhile > 0 for each in trials)
+
+
+SENTINELS = ["redis/sentinel/sigkill", "redis/sentinel-wait/sigkill"]
+
+
+@claim(servers="redis", since="5.0", cells=SENTINELS)
+def test_redis_sentinels_take_over_when_the_primary_is_silent_for_long(
+    trials: Sequence[Trial],
+) -> None:
+    """When a Redis primary is killed, nothing is acknowledged for as long as
+    `down-after-milliseconds` says, and for no more than seven seconds after.
+    """
+    least, most = DOWN_AFTER_MS / 1000, (DOWN_AFTER_MS + ELECTION_MS) / 1000
+    assert all(least <= each.unavailable_s <= most for each in trials)
+
+
+@claim(servers="redis", since="5.0", cells=SENTINELS)
+def test_redis_writes_fail_while_sentinels_fail_over(trials: Sequence[Trial]) -> None:
+    """What a client that repeats nothing writes to Redis while Sentinels fail over is
+    never acknowledged.
+    """
+    assert all(never_acknowledged(each) for each in trials)
+
+
+@claim(servers="redis", since="5.0", cells=["redis/sentinel-wait/sigkill"])
+def test_redis_wait_survives_a_failover_by_sentinels(trials: Sequence[Trial]) -> None:
+    """When Sentinels promote one of two replicas, every entry is there that `WAIT 1` had
+    confirmed.
+    """
+    assert all(map(lost_nothing, trials))
+
+
+@claim(servers="redis", since="5.0", cells=["redis/sentinel-divided/partition/*"])
+def test_redis_sentinels_leave_behind_what_the_old_primary_acknowledges(
+    trials: Sequence[Trial],
+) -> None:
+    """While a partition hides a Redis primary from its Sentinels and replicas, it goes on
+    acknowledging; nine in ten of these entries or more are lost when it is healed.
+    """
+    assert all(each.lost >= each.meanwhile * MOST > 0 for each in trials)
+
+
+@claim(servers="redis", since="5.0", cells=["redis/sentinel-divided-wait/partition/*"])
+def test_redis_wait_survives_a_partition_from_sentinels(trials: Sequence[Trial]) -> None:
+    """When Sentinels promote a replica in a partition, every entry is there that `WAIT 1`
+    had confirmed.
+    """
+    assert all(map(lost_nothing, trials))
+
+
+@claim(servers="kafka", since="2.8", cells=["kafka/cluster-leader-acks-all/sigkill"])
+def test_kafka_producer_sends_after_a_failover_what_it_held(
+    trials: Sequence[Trial],
+) -> None:
+    """With `acks=all`, every record that a producer is given while a killed leader is
+    replaced is acknowledged in the end: it holds them, and sends them to the new one.
+    """
+    assert not any(never_acknowledged(each) for each in trials)
+
+
+@claim(servers="kafka", since="2.8", cells=["kafka/leader-divided-acks-1/partition/*"])
+def test_kafka_acks_one_loses_what_a_divided_leader_acknowledges(
+    trials: Sequence[Trial],
+) -> None:
+    """A Kafka leader that is cut off from the others goes on acknowledging with `acks=1`;
+    nine in ten of these records or more are lost when the partition ends.
+    """
+    assert all(each.lost >= each.meanwhile * MOST > 0 for each in trials)
+
+
+@claim(servers="kafka", since="2.8", cells=["kafka/leader-divided-acks-all/partition/*"])
+def test_kafka_acks_all_loses_nothing_when_the_leader_is_divided(
+    trials: Sequence[Trial],
+) -> None:
+    """With `acks=all` and `min.insync.replicas=2`, a leader that is cut off from the
+    others takes no acknowledged record with it.
+    """
+    assert all(map(lost_nothing, trials))
+
+
+@claim(servers="redis", since="5.0", cells=["redis/aof-no-long/power-cut/ext4"])
+def test_redis_refuses_an_append_only_file_with_a_damaged_end(
+    trials: Sequence[Trial],
+) -> None:
+    """With `appendfsync no` on ext4, a power cut after most of a minute can leave an
+    append-only file on which Redis does not start.
+    """
+    assert any("Bad file format" in each.refused_start for each in trials)
+
+
+@claim(servers="redis", since="5.0", cells=["redis/aof-no-long*/power-cut/ext4"])
+def test_redis_appendfsync_no_keeps_what_the_kernel_has_written(
+    trials: Sequence[Trial],
+) -> None:
+    """With `appendfsync no`, a power cut after most of a minute takes the entries that
+    the kernel had not written out yet, and leaves the older ones.
+    """
+    assert all(0 < each.lost < each.acknowledged for each in trials)
+
+
+@claim(
+    servers="redis",
+    since="8.4",
+    cells=["redis/aof-no-long-corrupt-tail/power-cut/ext4"],
+)
+def test_redis_can_be_let_start_on_a_damaged_end(trials: Sequence[Trial]) -> None:
+    """With `aof-load-corrupt-tail-max-size 4096`, Redis starts by itself on what a power
+    cut on ext4 leaves of an append-only file under `appendfsync no`.
+    """
+    assert all(each.lost and not each.refused_start for each in trials)
 
 
 @claim(servers="redis", since="5.0", cells=["redis/aof-always/disk-full/*"])

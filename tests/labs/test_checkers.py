@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snippets.labs import checkers
+from snippets.labs.checkers import Step
 from snippets.labs.history import GROUP, LOG, Action
 from tests.labs.histories import (
     FAIL,
@@ -164,6 +165,74 @@ def test_the_longest_silence_after_the_fault_counts() -> None:
     assert checkers.unavailable_s(history[:5]) == 0.8
     assert checkers.unavailable_s(history[:1]) == 0.0
     assert checkers.unavailable_s(history[:2]) == 0.0
+
+
+GAP = [
+    operation("w", WRITE, 0, INVOKE, at_ms=3999),  # more than a second before
+    operation("w", WRITE, 0, OK, at_ms=4000),
+    operation("w", WRITE, 1, INVOKE, at_ms=4950),
+    operation("f", FAULT, 1, INVOKE, at_ms=5000),
+    operation("w", WRITE, 1, OK, at_ms=5010),
+    operation("w", WRITE, 2, INVOKE, at_ms=5020),
+    operation("w", WRITE, 2, FAIL, at_ms=5030),
+    operation("w", WRITE, 3, INVOKE, at_ms=5040),
+    operation("w", WRITE, 4, INVOKE, at_ms=5110),
+    operation("w", WRITE, 4, UNKNOWN, at_ms=5150),
+    operation("w", WRITE, 3, OK, at_ms=5250),
+]
+
+
+WELL, SILENT, UNHEARD = Step(5, 0, 5), Step(5, 0, 0), Step(5, 1, 4)
+
+
+def test_a_time_line_says_what_became_of_writes_in_each_step() -> None:
+    line = checkers.time_line(GAP)
+    assert line[0] == Step(attempted=0, unacknowledged=0, acknowledged=1)
+    assert line[1:9] == [Step(0, 0, 0)] * 8
+    assert line[checkers.STEPS_BEFORE - 1] == Step(1, 0, 0)
+    assert line[checkers.STEPS_BEFORE :] == [Step(2, 1, 1), Step(1, 1, 0), Step(0, 0, 1)]
+
+
+def test_a_time_line_needs_a_fault_and_ends_with_the_last_write() -> None:
+    assert checkers.time_line(GAP[:3]) == []
+    assert checkers.time_line(GAP[3:4]) == []
+    assert checkers.time_line(GAP, key="other") == []
+    assert len(checkers.time_line(GAP[:-1])) == checkers.STEPS_BEFORE + 2
+
+
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [
+        ([], 0),
+        ([WELL] * 50, 20),
+        ([WELL, SILENT, WELL, SILENT] + [WELL] * 50, 24),
+        ([WELL, UNHEARD] + [WELL] * 50, 22),
+        ([SILENT] * 50, 50),
+    ],
+)
+def test_a_time_line_ends_some_time_after_all_is_well(
+    after: list[Step], kept: int
+) -> None:
+    line = [SILENT] * checkers.STEPS_BEFORE + after
+    assert checkers.until_settled(line) == line[: checkers.STEPS_BEFORE + kept]
+
+
+@given(sound(), st.integers(0, 3000))
+def test_a_time_line_counts_each_write_once(drawn: Sound, fault_ms: int) -> None:
+    fault = operation("f", FAULT, 1, INVOKE, at_ms=fault_ms)
+    line = checkers.time_line([*drawn.history, fault])
+    first = fault.monotonic_ns - 1_000_000_000
+    seen = [each for each in drawn.history if each.monotonic_ns >= first]
+    tried = [each.value for each in seen if each.phase is INVOKE]
+    assert sum(step.attempted for step in line) == len(tried)
+    unheard = set(tried) - {*drawn.acknowledged}
+    assert sum(step.unacknowledged for step in line) == len(unheard)
+    answers = [each for each in seen if each.phase is OK]
+    assert sum(step.acknowledged for step in line) == len(answers)
+    assert all(0 <= step.unacknowledged <= step.attempted for step in line)
+    before = [each for each in answers if each.monotonic_ns < fault.monotonic_ns]
+    early = line[: checkers.STEPS_BEFORE]
+    assert sum(step.acknowledged for step in early) == len(before)
 
 
 @given(sound())

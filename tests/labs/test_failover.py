@@ -18,10 +18,10 @@ from snippets.labs.workspace import Workspace
 SHORT = Plan(rate=300, load_s=(0.8, 1.2))
 
 
-def try_out(system: System, fault: Fault, place: Workspace) -> Trial:
+def try_out(system: System, fault: Fault, place: Workspace, plan: Plan = SHORT) -> Trial:
     """Run one short trial."""
     medium = Plain(place.folder)
-    found, _ = trial.run(system, fault, medium, SHORT, 1, place)
+    found, _ = trial.run(system, fault, medium, plan, 1, place)
     assert found.acknowledged > 0
     assert found.phantom == 0
     return found
@@ -85,8 +85,17 @@ def test_sentinels_promote_a_replica_when_the_primary_is_gone_for_long(
     workspace: Workspace,
 ) -> None:
     quick = replace(loss.SENTINEL_WAIT, down_after_ms=1000)
-    found = try_out(quick, Kill(), workspace)
+    found = try_out(quick, Kill(), workspace, replace(SHORT, time_line=True))
     assert found.lost == 0
+    assert found.time_line
+    unheard, heard = (
+        [int(each) for each in counts.split()]
+        for counts in (found.time_line.unacknowledged, found.time_line.acknowledged)
+    )
+    # Once it has taken note of the fault, the writer repeats nothing; then all is well.
+    gap = slice(found.time_line.before + 1, found.time_line.before + 9)
+    assert sum(heard[gap]) == 0 < sum(unheard[gap])
+    assert heard[-1] > 0 == unheard[-1]
     assert found.unavailable_s >= 1.0
     assert found.group == "kept"
 

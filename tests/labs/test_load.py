@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from snippets.labs import checkers
-from snippets.labs.history import GROUP, Action, Journal, Operation, Phase, read
+from snippets.labs.history import (
+    GROUP,
+    Action,
+    Journal,
+    Operation,
+    Phase,
+    read,
+    read_so_far,
+)
 from snippets.labs.load import (
     Consumption,
     Load,
@@ -63,6 +71,21 @@ class Late(Answering):
         thread = threading.Thread(target=answer_all)
         thread.start()
         thread.join()
+
+
+class Lagging(Late):
+    """A writer whose answers come some writes later."""
+
+    def __init__(self, lag: int) -> None:
+        """Take note of how many writes later."""
+        super().__init__()
+        self._lag = lag
+
+    def write(self, value: int, answer: Callable[[Phase], None]) -> None:
+        """Answer an earlier write."""
+        super().write(value, answer)
+        if len(self._outstanding) > self._lag:
+            self._outstanding.pop(0)(Phase.OK)
 
 
 class Hanging(Answering):
@@ -181,6 +204,14 @@ def test_it_waits_for_acknowledgements_and_not_for_ever(path: Path) -> None:
         assert len(checkers.acknowledged(read(path))) >= 20
         with Load(Answering(Phase.UNKNOWN), journal, RATE) as load:
             assert not load.until_acknowledged(1, patience_s=0.1)
+
+
+def test_what_was_on_its_way_shows_nothing_of_what_is_served_now(path: Path) -> None:
+    with Journal(path) as journal, Load(Lagging(20), journal, RATE) as load:
+        assert load.until_acknowledged(1, patience_s=30)
+        tried = max(of(read_so_far(path), Action.WRITE, Phase.INVOKE))
+        assert load.until_served(1, patience_s=30)
+        assert max(checkers.acknowledged(read_so_far(path))) > tried
 
 
 def test_a_writer_that_is_broken_makes_the_trial_fail(path: Path) -> None:

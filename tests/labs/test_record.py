@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from snippets.labs import host, record
-from snippets.labs.record import Cell, Lab, RecordError, Trial, Void
+from snippets.labs.record import Cell, Lab, RecordError, TimeLine, Trial, Void
 
 TRIAL = Trial(
     seed=7,
@@ -71,6 +71,31 @@ def test_a_record_is_sorted_and_ends_with_a_line_end(tmp_path: Path) -> None:
     assert text.endswith("}\n")
 
 
+LINE = TimeLine(
+    step_ms=100, before=1, attempted="5 5", unacknowledged="0 5", acknowledged="5 0"
+)
+
+
+def test_a_time_line_is_kept_on_one_line_for_each_count(tmp_path: Path) -> None:
+    path = tmp_path / "loss.json"
+    shown = msgspec.structs.replace(TRIAL, time_line=LINE)
+    lab = msgspec.structs.replace(
+        LAB, cells={"a": msgspec.structs.replace(CELL, trials=[shown])}
+    )
+    record.save(path, lab)
+    assert record.load(path) == lab
+    assert '"attempted": "5 5",\n' in path.read_text()
+
+
+def test_a_record_without_a_time_line_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "loss.json"
+    record.save(path, LAB)
+    assert "time_line" not in path.read_text()
+    found = record.load(path)
+    assert found
+    assert found.cells["a"].trials[0].time_line is None
+
+
 def test_no_record_is_none(tmp_path: Path) -> None:
     assert record.load(tmp_path / "loss.json") is None
 
@@ -87,6 +112,11 @@ def with_text_for_a_number(lab: dict[str, Any]) -> None:
     lab["cells"]["a"]["trials"][0]["acknowledged"] = "many"
 
 
+def with_a_broken_time_line(lab: dict[str, Any]) -> None:
+    broken = {**msgspec.to_builtins(LINE), "attempted": "5 -5"}
+    lab["cells"]["a"]["trials"][0]["time_line"] = broken
+
+
 def with_a_misspelled_field(lab: dict[str, Any]) -> None:
     lab["cels"] = lab.pop("cells")
 
@@ -97,6 +127,7 @@ def with_a_misspelled_field(lab: dict[str, Any]) -> None:
         (without_seed, "missing required field `seed` - at `$.cells[...].trials[0]`"),
         (with_negative_loss, "Expected `int` >= 0 - at `$.cells[...].trials[0].lost`"),
         (with_text_for_a_number, "Expected `int`, got `str`"),
+        (with_a_broken_time_line, "Expected `str` matching regex"),
         (with_a_misspelled_field, "unknown field `cels`"),
     ],
 )

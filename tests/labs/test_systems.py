@@ -129,6 +129,7 @@ def test_redis_that_refuses_to_start_is_repaired(redis: RunningRedis) -> None:
 def test_last_words_are_the_last_line() -> None:
     assert last_words("1:M 24 Nov 2026 12:00:00.000 # Bad file\n\n") == "Bad file"
     assert last_words("one\ntwo") == "two"
+    assert last_words("# Bad file.          Fix it.") == "# Bad file. Fix it."
 
 
 def test_kafka_only_a_refusal_is_a_failure() -> None:

@@ -5,17 +5,20 @@ from statistics import median
 
 from snippets.labs.plan import AnyCell
 from snippets.labs.record import Lab
+from snippets.labs.report import failover
 from snippets.labs.report.chart import strips
 from snippets.labs.report.sentences import (
     Sentence,
     again,
+    cut_off,
+    interruption,
     loses,
     one_by_one,
-    out_of_reach,
     refusals,
     render,
     reordered,
     window,
+    wrong_side,
 )
 from snippets.labs.report.tables import Entry, listing, matrix, runs
 from snippets.labs.report.words import age, counted
@@ -23,39 +26,23 @@ from snippets.labs.report.words import age, counted
 # What a configuration is called; the settings stand below it.
 TITLES = {
     "redis": {
+        **failover.TITLES["redis"],
         "none": "No persistence",
         "rdb": "Snapshots, every 2 s",
         "aof-no": "Append-only file, synced when the kernel likes",
+        "aof-no-long": "Synced when the kernel likes, after most of a minute",
+        "aof-no-long-corrupt-tail": "The same, and a damaged end is cut off",
         "aof-everysec": "Append-only file, synced every second",
         "aof-always": "Append-only file, synced before the reply",
         "aof-everysec-waitaof": "Every second, and the client waits for the sync",
-        "replica": "A replica takes over",
-        "replica-wait": "A replica takes over, and the client waits for it",
-        "none-restarted-wait": "No persistence, restarted at once beside its replica",
-        "aof-restarted-wait": "Append-only file, restarted at once beside its replica",
-        "replica-far": "A replica 20 ms away takes over",
-        "replica-far-wait": "A replica 20 ms away, and the client waits for it",
-        "replica-far-min-1": "A replica 20 ms away, min-replicas-to-write 1",
-        "sentinel": "Three Sentinels choose one of two replicas",
-        "sentinel-wait": "Three Sentinels, and the client waits for a replica",
-        "sentinel-divided": "Three Sentinels, the primary is cut off from them",
-        "sentinel-divided-wait": "Cut off from Sentinels, and the client waits",
     },
     "kafka": {
+        **failover.TITLES["kafka"],
         "default": "One broker, as installed",
         "flush-topic": "One broker, the topic flushes each record",
         "flush-broker": "One broker, all topics flush each record",
         "cluster": "Three brokers, all hit",
         "cluster-flush-broker": "Three brokers, all hit, all topics flush",
-        "cluster-leader-acks-0": "Three brokers, the leader hit, acks=0",
-        "cluster-leader-acks-1": "Three brokers, the leader hit, acks=1",
-        "cluster-leader-acks-all": "Three brokers, the leader hit, acks=all",
-        "last-in-sync": "The last replica in sync dies",
-        "last-in-sync-unclean": "The last replica in sync dies, unclean election",
-        "leader-divided-acks-1": "The leader is cut off from the others, acks=1",
-        "leader-divided-acks-all": "The leader is cut off from the others, acks=all",
-        "two-of-three-die-min-1": "Two of three brokers die, min.insync.replicas=1",
-        "two-of-three-die-min-2": "Two of three brokers die, min.insync.replicas=2",
     },
 }
 
@@ -67,6 +54,9 @@ LABELS = {
     "kafka": "Kafka: acknowledged records that are lost",
 }
 
+# A few seconds of load, in which the kernel writes nothing by itself.
+SHORT = ("aof-no", "aof-everysec", "aof-everysec-waitaof", "aof-always")
+
 SENTENCES = {
     "redis_killed": Sentence(["redis/aof-*/sigkill"], loses("entries")),
     "kafka_killed": Sentence(
@@ -76,7 +66,13 @@ SENTENCES = {
     "aof_no": Sentence(["redis/aof-no/power-cut/*"], loses("entries")),
     "everysec": Sentence(["redis/aof-everysec/power-cut/ext4"], window),
     "waitaof": Sentence(["redis/aof-everysec-waitaof/power-cut/*"], one_by_one),
-    "refused": Sentence(["redis/aof-*/power-cut/*"], refusals),
+    "refused": Sentence([f"redis/{name}/power-cut/*" for name in SHORT], refusals),
+    "refused_long": Sentence(["redis/aof-no-long/power-cut/ext4"], refusals),
+    "repaired": Sentence(["redis/aof-no-long/power-cut/ext4"], cut_off),
+    "corrupt_tail": Sentence(["redis/aof-no-long-corrupt-tail/power-cut/ext4"], refusals),
+    "corrupt_tail_lost": Sentence(
+        ["redis/aof-no-long-corrupt-tail/power-cut/ext4"], cut_off
+    ),
     "broker_default": Sentence(["kafka/default/power-cut/*"], loses("records")),
     "broker_flush": Sentence(["kafka/flush-broker/power-cut/*"], loses("records")),
     "cluster_default": Sentence(["kafka/cluster/power-cut/*"], loses("records")),
@@ -91,13 +87,28 @@ SENTENCES = {
     "restarted_aof": Sentence(["redis/aof-restarted-wait/sigkill"], loses("entries")),
     "far": Sentence(["redis/replica-far/machine-loss/*"], loses("entries")),
     "far_wait": Sentence(["redis/replica-far-wait/machine-loss/*"], loses("entries")),
-    "split": Sentence(["redis/replica-far/partition/*"], loses("entries")),
-    "split_wait": Sentence(["redis/replica-far-wait/partition/*"], loses("entries")),
-    "split_min": Sentence(["redis/replica-far-min-1/partition/*"], loses("entries")),
-    "unclean": Sentence(["kafka/last-in-sync-unclean/sigkill"], loses("records")),
-    "last_in_sync": Sentence(["kafka/last-in-sync/sigkill"], loses("records")),
+    "split": Sentence(["redis/replica-far/partition/*"], wrong_side("entries")),
+    "split_wait": Sentence(
+        ["redis/replica-far-wait/partition/*"], interruption("entries")
+    ),
+    "split_min": Sentence(["redis/replica-far-min-1/partition/*"], wrong_side("entries")),
+    "sentinel": Sentence(["redis/sentinel/sigkill"], interruption("entries")),
+    "sentinel_split": Sentence(["redis/sentinel-divided/*"], wrong_side("entries")),
+    "sentinel_split_wait": Sentence(
+        ["redis/sentinel-divided-wait/*"], interruption("entries")
+    ),
+    "leader": Sentence(
+        ["kafka/cluster-leader-acks-all/sigkill"], interruption("records")
+    ),
+    "leader_split": Sentence(["kafka/leader-divided-acks-1/*"], wrong_side("records")),
+    "leader_split_all": Sentence(
+        ["kafka/leader-divided-acks-all/*"], interruption("records")
+    ),
+    "unclean": Sentence(["kafka/last-in-sync-unclean/sigkill"], interruption("records")),
+    "last_in_sync": Sentence(["kafka/last-in-sync/sigkill"], interruption("records")),
     "disk_full": Sentence(["redis/aof-everysec/disk-full/*"], loses("entries")),
-    "leader_gone": Sentence(["kafka/cluster-leader-acks-all/sigkill"], out_of_reach),
+    "min_1": Sentence(["kafka/two-of-three-die-min-1/sigkill"], interruption("records")),
+    "min_2": Sentence(["kafka/two-of-three-die-min-2/sigkill"], interruption("records")),
 }
 
 
@@ -189,8 +200,9 @@ def pieces(lab: Lab, planned: Sequence[AnyCell]) -> dict[str, str]:
         planned: What the lab would run.
     """
     shown = entries(lab, planned)
-    common = [each for each in shown if each.fault in COMMON]
-    others = [each for each in shown if each.fault not in COMMON]
+    own_page = [each for each in shown if not failover.is_failover(each)]
+    common = [each for each in own_page if each.fault in COMMON]
+    others = [each for each in own_page if each.fault not in COMMON]
     everysec = _everysec(lab)
     found = {
         "overview.txt": overview(lab, shown),
@@ -203,6 +215,7 @@ def pieces(lab: Lab, planned: Sequence[AnyCell]) -> dict[str, str]:
             color="redis",
         ),
         "everysec.txt": _ages_table(everysec),
+        **failover.pieces(lab, shown, LABELS),
     }
     for system, label in LABELS.items():
         found[f"{system}.txt"] = matrix(label, _of_system(common, system), TITLES[system])

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from snippets.labs.record import Cell, Lab
-from snippets.labs.report.summary import Pool, Verdict, matching, pool
-from snippets.labs.report.words import age, count, counted, span
+from snippets.labs.report.summary import MS_PER_S, Pool, Verdict, matching, pool
+from snippets.labs.report.words import age, count, counted, span, spread
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,10 @@ class Sentence:
 
 def _lost(found: Pool, things: str) -> str:
     """Return `0 of 4,500 acknowledged records were lost`, or the like."""
-    whole = count(found.acknowledged)
     share = (
-        f"all {whole}"
+        f"all {count(found.acknowledged)}"
         if found.verdict is Verdict.ALL
-        else f"{count(found.lost)} of {whole}"
+        else f"{count(found.lost)} of {count(found.at_stake)}"
     )
     return f"{share} acknowledged {things} were lost"
 
@@ -119,12 +118,51 @@ def refusals(cells: Mapping[str, Cell]) -> str:
     )
 
 
-def out_of_reach(cells: Mapping[str, Cell]) -> str:
-    """Say how long nothing was acknowledged."""
+def interruption(things: str) -> Callable[[Mapping[str, Cell]], str]:
+    """Say for how long nothing is acknowledged, and how much of it is lost.
+
+    Args:
+        things: What is acknowledged: `entries` or `records`.
+    """
+
+    def say(cells: Mapping[str, Cell]) -> str:
+        found = pool(cells.values())
+        silent = spread([each.unavailable_s for each in found.trials], " s", 1)
+        return (
+            f"In {counted(len(found.trials), 'trial')} nothing was acknowledged for a "
+            f"median of {silent}; {_lost(found, things)}."
+        )
+
+    return say
+
+
+def wrong_side(things: str) -> Callable[[Mapping[str, Cell]], str]:
+    """Say how much is acknowledged in a partition, and how much is lost.
+
+    Args:
+        things: What is acknowledged: `entries` or `records`.
+    """
+
+    def say(cells: Mapping[str, Cell]) -> str:
+        found = pool(cells.values())
+        return (
+            f"In {counted(len(found.trials), 'trial')}, {count(found.meanwhile)} "
+            f"{things} were acknowledged between the cut and the end of the partition; "
+            f"{count(found.lost)} were lost."
+        )
+
+    return say
+
+
+def cut_off(cells: Mapping[str, Cell]) -> str:
+    """Say of how long a time the last entries are missing."""
     found = pool(cells.values())
+    ages = found.ages_ms
+    seconds = [each.load_s for each in found.trials]
     return (
-        f"The median of {counted(len(found.trials), 'trial')} is "
-        f"{found.unavailable_s:.1f} s without an acknowledgment."
+        f"In {counted(len(found.trials), 'trial')} with a load of {min(seconds):.0f} to "
+        f"{max(seconds):.0f} s, {_lost(found, 'entries')}, those of the last "
+        f"{ages[0] / MS_PER_S:.0f} to {ages[-1] / MS_PER_S:.0f} s."
     )
 
 

@@ -48,6 +48,16 @@ class Pool:
         return self.total(lambda each: each.lost)
 
     @property
+    def meanwhile(self) -> int:
+        """How many values were acknowledged after the fault, until it was repaired."""
+        return self.total(lambda each: each.meanwhile)
+
+    @property
+    def at_stake(self) -> int:
+        """How many values were acknowledged, of those that can be among the lost."""
+        return self.acknowledged + (self.meanwhile if self.lost else 0)
+
+    @property
     def ages_ms(self) -> list[float]:
         """The age of the oldest lost value in each trial, ascending."""
         return sorted(each.oldest_lost_ms for each in self.trials)
@@ -74,9 +84,16 @@ class Pool:
             return Verdict.VOID
         if self.lost == 0:
             return Verdict.NOTHING
-        if all(each.lost >= each.acknowledged for each in self.trials):
+        if all(map(_lost_all, self.trials)):
             return Verdict.ALL
         return Verdict.SOME
+
+
+def _lost_all(trial: Trial) -> bool:
+    # In a partition as many can be lost that were acknowledged after the fault; but then
+    # what was acknowledged first is there.
+    first_too = trial.oldest_lost_ms >= trial.load_s * MS_PER_S / 2
+    return trial.lost >= trial.acknowledged and first_too
 
 
 def verdict(cell: Cell) -> Verdict:

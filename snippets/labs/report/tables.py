@@ -4,7 +4,7 @@ They are HTML, as Markdown's tables have no classes and no anchors. On a phone e
 becomes a block, in which `data-head` names what the head of the column would have named.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import groupby
@@ -93,8 +93,8 @@ def _lines(entry: Entry) -> list[str]:
     if found.verdict is Verdict.ALL:
         lines = ["all", f"of {count(found.acknowledged)}"]
     else:
-        lines = [f"{count(found.lost)} of {count(found.acknowledged)}"]
-    if found.verdict is Verdict.SOME and max(found.ages_ms) > 0:
+        lines = [f"{count(found.lost)} of {count(found.at_stake)}"]
+    if found.verdict is Verdict.SOME and max(found.ages_ms) >= 1:
         lines.append(f"up to {age(max(found.ages_ms))} old")
     if found.groups != ["kept"]:
         lines.append(f"group {' or '.join(reversed(found.groups))}")
@@ -103,12 +103,12 @@ def _lines(entry: Entry) -> list[str]:
     return lines
 
 
-def _answer(column: str, entry: Entry | None) -> str:
+def _answer(column: str, entry: Entry | None, page: str = "") -> str:
     said = f'data-head="{escape(column)}"'
     if entry is None:
         return f'<td class="{Verdict.NOT_TRIED}" {said}><span>not tried</span></td>'
     first, *others = map(escape, _lines(entry))
-    link = f'<a href="#{entry.anchor}">{first}</a>'
+    link = f'<a href="{page}#{entry.anchor}">{first}</a>'
     small = "".join(f'<small class="{each.split()[0]}">{each}</small>' for each in others)
     return f'<td class="{entry.verdict}" {said}><span>{link}{small}</span></td>'
 
@@ -133,14 +133,24 @@ def matrix(label: str, entries: Sequence[Entry], titles: Mapping[str, str]) -> s
     return _wrap(label, "matrix", ["Configuration", *map(escape, columns)], rows)
 
 
-def listing(label: str, entries: Sequence[Entry], titles: Mapping[str, str]) -> str:
+def listing(
+    label: str,
+    entries: Sequence[Entry],
+    titles: Mapping[str, str],
+    *,
+    page: str = "",
+    more: Mapping[str, Callable[[Cell], str]] | None = None,
+) -> str:
     """Return the same for faults that hit few configurations: a row for each cell.
 
     Args:
         label: What the table shows, for those who can't see it.
         entries: The cells.
         titles: What the configurations are called.
+        page: The address of the page that has the recorded runs, seen from this one.
+        more: What else is said of a cell with trials, by the head of its column.
     """
+    columns = more or {}
     rows = []
     for each in entries:
         title = titles.get(each.configuration, each.configuration)
@@ -148,8 +158,13 @@ def listing(label: str, entries: Sequence[Entry], titles: Mapping[str, str]) -> 
             f'<th scope="row">{escape(each.column)}: {escape(title)}'
             f"<small>{_code(each.settings)}</small></th>"
         )
-        rows.append(f"<tr>{head}{_answer('Lost', each)}</tr>")
-    return _wrap(label, "matrix", ["Fault and configuration", "Lost"], rows)
+        others = "".join(
+            f'<td data-head="{escape(column)}">'
+            f"{escape(say(each.cell)) if each.cell and each.cell.trials else '?'}</td>"
+            for column, say in columns.items()
+        )
+        rows.append(f"<tr>{head}{_answer('Lost', each, page)}{others}</tr>")
+    return _wrap(label, "matrix", ["Fault and configuration", "Lost", *columns], rows)
 
 
 OUTCOME_HEADS = (

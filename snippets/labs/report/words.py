@@ -1,6 +1,7 @@
 """How the site writes what was measured."""
 
 from collections.abc import Sequence
+from statistics import median
 
 from snippets.labs.report.summary import MS_PER_S
 
@@ -26,3 +27,19 @@ def age(ms: float) -> str:
     if ms >= MS_PER_S / 10:
         return f"{ms / MS_PER_S:.1f} s"
     return f"{ms:.0f} ms"
+
+
+def spread(numbers: Sequence[float], unit: str = "", digits: int = 0) -> str:
+    """Return the median, and what lies on either side of it if they differ.
+
+    Args:
+        numbers: One for each trial.
+        unit: What stands behind a number, such as ` s`.
+        digits: How many digits after the point.
+    """
+    low, middle, high = (
+        f"{each:,.{digits}f}" for each in (min(numbers), median(numbers), max(numbers))
+    )
+    if low == high:
+        return f"{middle}{unit}"
+    return f"{middle}{unit} ({low} to {high})"

@@ -323,7 +323,8 @@ def _place(entry_id: str) -> Position:
 def last_words(log: str) -> str:
     """Return what a server said last, without its time and process number."""
     last = log.strip().splitlines()[-1]
-    return last.partition(" # ")[2] or last
+    # Some are indented in the middle, as if they were several lines.
+    return " ".join((last.partition(" # ")[2] or last).split())
 
 
 def repair(folder: Path) -> None:

@@ -98,6 +98,18 @@ def test_what_is_lost_is_counted_over_all_trials_and_aged_by_the_oldest() -> Non
     assert text == "503 of 1,800 up to 1.0 s old"
 
 
+def test_what_a_partition_lets_acknowledge_is_at_stake_too() -> None:
+    name = "redis/replica/partition/netns"
+    made = of(name, trials=[trial(acknowledged=900, meanwhile=600, lost=600)])
+    kind, text = answer(made, name)
+    assert kind == "some"
+    assert text.startswith("600 of 1,500")
+    assert (
+        "600 entries were acknowledged from the partition to the end of its repair, and "
+        "600 were lost"
+    ) in made["sentences.txt"]
+
+
 def test_nothing_lost_is_a_zero_of_something() -> None:
     assert answer(of(ALWAYS, trials=[trial(lost=0)]), ALWAYS) == ("nothing", "0 of 900")
 

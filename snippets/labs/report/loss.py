@@ -9,6 +9,7 @@ from snippets.labs.report.chart import strips
 from snippets.labs.report.sentences import (
     Sentence,
     again,
+    in_a_partition,
     loses,
     one_by_one,
     out_of_reach,
@@ -31,6 +32,7 @@ TITLES = {
         "aof-everysec-waitaof": "Every second, and the client waits for the sync",
         "replica": "A replica takes over",
         "replica-wait": "A replica takes over, and the client waits for it",
+        "replica-min-1": "A replica takes over, min-replicas-to-write 1",
         "none-restarted-wait": "No persistence, restarted at once beside its replica",
         "aof-restarted-wait": "Append-only file, restarted at once beside its replica",
         "replica-far": "A replica 20 ms away takes over",
@@ -91,9 +93,25 @@ SENTENCES = {
     "restarted_aof": Sentence(["redis/aof-restarted-wait/sigkill"], loses("entries")),
     "far": Sentence(["redis/replica-far/machine-loss/*"], loses("entries")),
     "far_wait": Sentence(["redis/replica-far-wait/machine-loss/*"], loses("entries")),
-    "split": Sentence(["redis/replica-far/partition/*"], loses("entries")),
-    "split_wait": Sentence(["redis/replica-far-wait/partition/*"], loses("entries")),
-    "split_min": Sentence(["redis/replica-far-min-1/partition/*"], loses("entries")),
+    "split": Sentence(["redis/replica-far/partition/*"], in_a_partition("entries")),
+    "split_wait": Sentence(
+        ["redis/replica-far-wait/partition/*"], in_a_partition("entries")
+    ),
+    "split_min": Sentence(
+        ["redis/replica-far-min-1/partition/*"], in_a_partition("entries")
+    ),
+    "apart": Sentence(["redis/replica/partition/*"], in_a_partition("entries")),
+    "apart_wait": Sentence(["redis/replica-wait/partition/*"], in_a_partition("entries")),
+    "apart_min": Sentence(["redis/replica-min-1/partition/*"], in_a_partition("entries")),
+    "divided_1": Sentence(
+        ["kafka/leader-divided-acks-1/partition/netns"], in_a_partition("records")
+    ),
+    "divided_all": Sentence(
+        ["kafka/leader-divided-acks-all/partition/netns"], in_a_partition("records")
+    ),
+    "divided_all_gone": Sentence(
+        ["kafka/leader-divided-acks-all/partition/netns"], out_of_reach
+    ),
     "unclean": Sentence(["kafka/last-in-sync-unclean/sigkill"], loses("records")),
     "last_in_sync": Sentence(["kafka/last-in-sync/sigkill"], loses("records")),
     "leader_gone": Sentence(["kafka/cluster-leader-acks-all/sigkill"], out_of_reach),

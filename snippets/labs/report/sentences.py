@@ -119,6 +119,27 @@ def refusals(cells: Mapping[str, Cell]) -> str:
     )
 
 
+def in_a_partition(things: str) -> Callable[[Mapping[str, Cell]], str]:
+    """Say how many values were acknowledged in a partition, and how many are lost.
+
+    Args:
+        things: What they are: `entries` or `records`.
+    """
+
+    def say(cells: Mapping[str, Cell]) -> str:
+        found = pool(cells.values())
+        meanwhile = found.total(lambda each: each.meanwhile)
+        oldest = max(found.ages_ms)
+        before = f", the oldest acknowledged {age(oldest)} before it" if oldest else ""
+        return (
+            f"In {counted(len(found.trials), 'trial')}, {count(meanwhile)} {things} were "
+            f"acknowledged from the partition to the end of its repair, and "
+            f"{count(found.lost)} were lost{before}."
+        )
+
+    return say
+
+
 def out_of_reach(cells: Mapping[str, Cell]) -> str:
     """Say how long nothing was acknowledged."""
     found = pool(cells.values())

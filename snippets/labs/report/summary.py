@@ -6,6 +6,9 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from statistics import median
 
+import msgspec
+
+from snippets.labs.faults.network import Partition
 from snippets.labs.record import Cell, Lab, Trial
 
 MS_PER_S = 1000
@@ -81,7 +84,7 @@ class Pool:
 
 def verdict(cell: Cell) -> Verdict:
     """Return what a recorded cell says."""
-    return Verdict.NOT_RUN if cell.not_run else Pool(cell.trials).verdict
+    return Verdict.NOT_RUN if cell.not_run else pool([cell]).verdict
 
 
 def matching(lab: Lab, patterns: Iterable[str]) -> dict[str, Cell]:
@@ -95,5 +98,15 @@ def matching(lab: Lab, patterns: Iterable[str]) -> dict[str, Cell]:
 
 
 def pool(cells: Iterable[Cell]) -> Pool:
-    """Return the trials of some cells."""
-    return Pool([trial for cell in cells for trial in cell.trials])
+    """Return the trials of some cells, with all as acknowledged that was at stake."""
+    return Pool([trial for cell in cells for trial in _at_stake(cell)])
+
+
+def _at_stake(cell: Cell) -> list[Trial]:
+    if cell.fault != Partition.name:
+        return cell.trials
+    # Who lives on the wrong side acknowledges in the partition what it will lose.
+    return [
+        msgspec.structs.replace(each, acknowledged=each.acknowledged + each.meanwhile)
+        for each in cell.trials
+    ]

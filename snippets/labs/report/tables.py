@@ -10,7 +10,7 @@ from html import escape
 from itertools import groupby
 
 from snippets.labs.record import Cell
-from snippets.labs.report.summary import Pool, Verdict, verdict
+from snippets.labs.report.summary import Verdict, pool, verdict
 from snippets.labs.report.words import age, count, counted, span
 
 EMPTY = '""'
@@ -89,7 +89,7 @@ def _lines(entry: Entry) -> list[str]:
         return ["not run here"]
     if not cell.trials:
         return ["all trials void"]
-    found = Pool(cell.trials)
+    found = pool([cell])
     if found.verdict is Verdict.ALL:
         lines = ["all", f"of {count(found.acknowledged)}"]
     else:
@@ -231,12 +231,12 @@ def _ran_on(cell: Cell) -> str:
 
 
 def _measured(cell: Cell) -> list[str]:
-    found = Pool(cell.trials)
+    found = pool([cell])
     void = f" ({count(len(cell.void))} void)" if cell.void else ""
     refused = found.refused
     return [
-        f"{count(len(cell.trials))}{void}",
-        span([each.acknowledged for each in cell.trials]),
+        f"{count(len(found.trials))}{void}",
+        span([each.acknowledged for each in found.trials]),
         span([each.lost for each in cell.trials]),
         f"{count(round(max(found.ages_ms)))} ms" if found.lost else "nothing lost",
         count(found.total(lambda each: each.duplicated)),

@@ -12,12 +12,13 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, NotEnoughReplicas
 
 from snippets.labs.faults.interface import Disk, FaultError, Medium, Target
 from snippets.labs.faults.link import Link
+from snippets.labs.faults.netns import Network, network
 from snippets.labs.history import GROUP, LOG, Phase
 from snippets.labs.load import Position, ServerGoneError
 from snippets.labs.systems.interface import pair
 from snippets.servers import Kafka, ServersError, local
 from snippets.servers.interface import Custom
-from snippets.servers.local.process import Storage
+from snippets.servers.local.process import Storage, loopback
 from snippets.servers.ready import attempts, until_kafka_answers
 
 PARTITION = TopicPartition(LOG, 0)
@@ -148,6 +149,7 @@ class RunningKafka:
         all_nodes: Whether a fault hits all nodes, or only the leader.
         links: By which the nodes reach each other, by the name of the one that listens;
             directly if there are none.
+        network: On which each node is a host of its own, if they are.
     """
 
     server: Kafka
@@ -155,6 +157,7 @@ class RunningKafka:
     acks: str
     all_nodes: bool
     links: Mapping[str, Link] = field(default_factory=dict)
+    network: Network | None = None
 
     @property
     def everything(self) -> list[Target]:
@@ -301,6 +304,7 @@ class KafkaSystem:
         controllers: How many nodes do nothing but control; 0 if the brokers do it.
         all_nodes: Whether a fault hits all nodes, or only the leader.
         linked: Whether the nodes reach each other by links.
+        apart: Whether each node is on a host of its own.
         kind: What happens before the load, and after a fault.
     """
 
@@ -314,6 +318,7 @@ class KafkaSystem:
     controllers: int = 0
     all_nodes: bool = True
     linked: bool = False
+    apart: bool = False
     kind: type[RunningKafka] = RunningKafka
     system: str = field(default="kafka", init=False)
 
@@ -347,6 +352,7 @@ class KafkaSystem:
                 links[name] = stack.enter_context(Link(port))
                 return links[name].port
 
+            net = stack.enter_context(network()) if self.apart else None
             server = stack.enter_context(
                 local.kafka(
                     brokers=self.brokers,
@@ -354,9 +360,10 @@ class KafkaSystem:
                     custom=Custom(self._broker()),
                     storage=storage,
                     via=via if self.linked else None,
+                    host=net.host if net else loopback,
                 )
             )
-            running = self.kind(server, disks, self.acks, self.all_nodes, links)
+            running = self.kind(server, disks, self.acks, self.all_nodes, links, net)
             running.make_topic(self.topic, self.replicas or self.brokers)
             running.prepare()
             yield running

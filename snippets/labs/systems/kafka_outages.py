@@ -95,7 +95,13 @@ class RunningDivided(RunningKafka):
         for way in self.ways:
             way.heal()
         for _ in attempts(PATIENCE_S):
-            # The one that was cut off is the last to learn that it leads no more.
-            if self.leader() != self.alone and self.alone in self.in_sync():
+            if self._follows(self.alone):
                 return ""
         raise FaultError(f"broker {self.alone} is not in sync again: {self.in_sync()}")
+
+    def _follows(self, number: int) -> bool:
+        """Tell whether a broker is in sync, and another one leads."""
+        # By one answer: who was cut off goes on to say for some time that all is as it
+        # was, and whoever believes it reads a log that has ended.
+        told = self._partition()
+        return number != told["leader_id"] and number in told["isr_nodes"]

@@ -94,20 +94,18 @@ SENTENCES = {
     "far": Sentence(["redis/replica-far/machine-loss/*"], loses("entries")),
     "far_wait": Sentence(["redis/replica-far-wait/machine-loss/*"], loses("entries")),
     "split": Sentence(["redis/replica-far/partition/*"], in_a_partition("entries")),
-    "split_wait": Sentence(
-        ["redis/replica-far-wait/partition/*"], in_a_partition("entries")
-    ),
+    "split_wait": Sentence(["redis/replica-far-wait/partition/*"], loses("entries")),
     "split_min": Sentence(
         ["redis/replica-far-min-1/partition/*"], in_a_partition("entries")
     ),
     "apart": Sentence(["redis/replica/partition/*"], in_a_partition("entries")),
-    "apart_wait": Sentence(["redis/replica-wait/partition/*"], in_a_partition("entries")),
+    "apart_wait": Sentence(["redis/replica-wait/partition/*"], loses("entries")),
     "apart_min": Sentence(["redis/replica-min-1/partition/*"], in_a_partition("entries")),
     "divided_1": Sentence(
         ["kafka/leader-divided-acks-1/partition/netns"], in_a_partition("records")
     ),
     "divided_all": Sentence(
-        ["kafka/leader-divided-acks-all/partition/netns"], in_a_partition("records")
+        ["kafka/leader-divided-acks-all/partition/netns"], loses("records")
     ),
     "divided_all_gone": Sentence(
         ["kafka/leader-divided-acks-all/partition/netns"], out_of_reach

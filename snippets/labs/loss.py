@@ -7,7 +7,7 @@ a cell must show is said in `EXPECTATIONS`, and asserted whenever it runs.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from snippets.labs.faults import network
+from snippets.labs.faults import network, packets
 from snippets.labs.faults.clock import ClockStepsBack, FakeClock
 from snippets.labs.faults.disk import DiskLoss, FullDisk
 from snippets.labs.faults.interface import Fault, Medium
@@ -94,6 +94,14 @@ FAR_MIN = replace(
     guarantee=f"{WRITTEN}, and has heard of a replica within {MAX_LAG_S} seconds",
 )
 REDIS_FAR = (FAR, FAR_WAIT, FAR_MIN)
+
+# On hosts of their own, between which packets are dropped, and nothing adds latency.
+REPLICA_MIN = replace(
+    REPLICA, name="replica-min-1", config=FAR_MIN.config, guarantee=FAR_MIN.guarantee
+)
+REDIS_APART = tuple(
+    replace(each, apart=True) for each in (REPLICA, REPLICA_WAIT, REPLICA_MIN)
+)
 
 # The default is half a minute.
 DOWN_AFTER_MS = 3000
@@ -202,17 +210,20 @@ DIVIDED_ALL = replace(
     DIVIDED_1, name="leader-divided-acks-all", guarantee=IN_SYNC, acks="all"
 )
 KAFKA_DIVIDED = (DIVIDED_1, DIVIDED_ALL)
+KAFKA_APART = tuple(replace(each, linked=False, apart=True) for each in KAFKA_DIVIDED)
 KAFKA_OUTAGES = (LAST_IN_SYNC, LAST_IN_SYNC_UNCLEAN, MIN_1, MIN_2)
 
 # One node goes, or is out of reach, and others go on: how long that takes is shown.
 FAILOVER: Sequence[System] = (
     *REDIS_PAIRS,
+    *REDIS_APART,
     *REDIS_FAR,
     *REDIS_SENTINEL,
     *REDIS_DIVIDED,
     *REDIS_RESTARTED,
     *KAFKA_LEADERS,
     *KAFKA_DIVIDED,
+    *KAFKA_APART,
     *KAFKA_OUTAGES,
 )
 
@@ -247,7 +258,7 @@ def _cell(system: System, fault: Fault, medium: Medium | None = None) -> Planned
     is_under_way = system == FAR and isinstance(fault, network.MachineLoss)
     cluster = isinstance(system, KafkaSystem) and system.brokers > 1
     beside = BESIDE_CLUSTER_S if cluster else BESIDE_S[system.system]
-    if system in (*KAFKA_OUTAGES, *KAFKA_DIVIDED):
+    if system in (*KAFKA_OUTAGES, *KAFKA_DIVIDED, *KAFKA_APART):
         beside += OUTAGE_S
     if fault == PAUSE:
         beside += PAUSE.seconds
@@ -289,11 +300,26 @@ def _everything(cells: str, *, control: bool = False) -> Expectation:
     )
 
 
-def _linked(systems: Iterable[System], *faults: Fault) -> list[PlannedCell]:
+def _linked(
+    systems: Iterable[System], *faults: Fault, backend: str = network.BACKEND
+) -> list[PlannedCell]:
     return [
-        replace(cell, backend=network.BACKEND, trial_s=cell.trial_s + DIVIDED_S)
+        replace(cell, backend=backend, trial_s=cell.trial_s + DIVIDED_S)
         for cell in _process(systems, *faults)
     ]
+
+
+def _apart(systems: Iterable[System]) -> list[PlannedCell]:
+    return _linked(systems, packets.PacketPartition(), backend=packets.BACKEND)
+
+
+def _wrong_side(cells: str, *, control: bool = False) -> Expectation:
+    return Expectation(
+        cells,
+        "what was acknowledged in the partition is lost",
+        lambda trial: trial.lost >= trial.meanwhile * WRONG_SIDE > 0,
+        control,
+    )
 
 
 EVERYSEC_MS = 2000
@@ -362,11 +388,7 @@ EXPECTATIONS = (
         ),
     ),
     _nothing("redis/sentinel-wait/*"),
-    Expectation(
-        "redis/sentinel-divided/*",
-        "what the old primary acknowledged in the partition is lost",
-        lambda trial: trial.lost >= trial.meanwhile * WRONG_SIDE > 0,
-    ),
+    _wrong_side("redis/sentinel-divided/*"),
     _nothing("redis/sentinel-divided-wait/*"),
     _everything("redis/none-restarted-wait/*"),
     _nothing("redis/aof-restarted-wait/*"),
@@ -376,19 +398,16 @@ EXPECTATIONS = (
         lambda trial: trial.oldest_lost_ms <= UNDER_WAY_MS,
     ),
     _nothing("redis/replica-far-wait/*", control=True),
+    _wrong_side("redis/replica-far/partition/*", control=True),
+    _wrong_side("redis/replica/partition/*", control=True),
+    _nothing("redis/replica-wait/partition/*", control=True),
     Expectation(
-        "redis/replica-far/partition/*",
-        "all that was acknowledged in the partition is lost",
-        lambda trial: trial.lost >= trial.meanwhile * WRONG_SIDE > 0,
-        control=True,
-    ),
-    Expectation(
-        "redis/replica-far-min-1/partition/*",
+        "redis/replica-*min-1/partition/*",
         "writes are refused when the replica has been silent for too long",
         lambda trial: trial.unavailable_s >= DIVIDED_S - REFUSES_S,
     ),
     Expectation(
-        "redis/replica-far-min-1/partition/*",
+        "redis/replica-*min-1/partition/*",
         "what was acknowledged until then is lost",
         lambda trial: 0 < trial.meanwhile <= trial.lost <= LOADS["redis"][0] * REFUSES_S,
     ),
@@ -415,12 +434,7 @@ EXPECTATIONS = (
         "nothing is acknowledged until another one is back",
         lambda trial: trial.unavailable_s >= OUTAGE_S,
     ),
-    Expectation(
-        "kafka/leader-divided-acks-1/*",
-        "what the old leader acknowledged in the partition is lost",
-        lambda trial: trial.lost >= trial.meanwhile * WRONG_SIDE > 0,
-        control=True,
-    ),
+    _wrong_side("kafka/leader-divided-acks-1/*", control=True),
     _nothing("kafka/leader-divided-acks-all/*", control=True),
     _everything("kafka/cluster/power-cut/*"),
     _everything("redis/aof-everysec/disk-loss"),
@@ -463,6 +477,7 @@ def full() -> LabPlan:
         *_process((*REDIS_RESTARTED, *REDIS_SENTINEL), Kill()),
         *_linked((FAR, FAR_WAIT), network.MachineLoss()),
         *_linked((*REDIS_FAR, *REDIS_DIVIDED, *KAFKA_DIVIDED), network.Partition()),
+        *_apart((*REDIS_APART, *KAFKA_APART)),
         *_process(KAFKA_OUTAGES, Kill()),
         *_power(REDIS_PAIRS, [EXT4]),
         *_process(KAFKA_CLUSTERS, Kill()),
@@ -491,6 +506,7 @@ def quick(place: Workspace) -> LabPlan:
         *_process([RESTARTED], Kill()),
         *_linked((FAR, FAR_WAIT), network.MachineLoss()),
         *_linked([FAR], network.Partition()),
+        *_apart(REDIS_APART[:1]),
     ]
     short = [
         replace(cell, plan=replace(cell.plan, load_s=QUICK_LOAD_S), trials=1)

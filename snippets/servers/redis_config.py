@@ -19,19 +19,20 @@ def listening(port: int, client: Mapping[str, str]) -> dict[str, str]:
     return {"port": str(port)}
 
 
-def url_of(port: int, client: Mapping[str, str]) -> str:
+def url_of(port: int, client: Mapping[str, str], host: str = "127.0.0.1") -> str:
     """Return the URL by which a client reaches a port of ours.
 
     Args:
-        port: The port on loopback.
+        port: The port.
         client: `username`, `password`, and redis-py's `ssl_*` settings.
+        host: The address to which it belongs.
     """
     settings = dict(client)
     name, password = settings.pop("username", ""), settings.pop("password", "")
     user = f"{quote(name, safe='')}:{quote(password, safe='')}@" if password else ""
     scheme = "rediss" if speaks_tls(client) else "redis"
     query = f"?{urlencode(settings)}" if settings else ""
-    return f"{scheme}://{user}127.0.0.1:{port}{query}"
+    return f"{scheme}://{user}{host}:{port}{query}"
 
 
 def arguments(config: Mapping[str, str]) -> list[str]:

@@ -10,10 +10,13 @@ from snippets.labs.faults.network import MachineLoss, Partition
 from snippets.labs.faults.plain import Plain
 from snippets.labs.faults.process import Kill
 from snippets.labs.record import Trial
+from snippets.labs.systems import kafka_outages
 from snippets.labs.systems.interface import System
+from snippets.labs.systems.kafka_outages import RunningDivided
 from snippets.labs.systems.redis import DIVIDED_S, RedisSystem, connect
 from snippets.labs.trial import Plan
 from snippets.labs.workspace import Workspace
+from snippets.servers import Kafka
 
 SHORT = Plan(rate=300, load_s=(0.8, 1.2))
 
@@ -123,3 +126,21 @@ def test_a_leader_that_is_cut_off_acknowledges_what_will_be_lost(
     found = try_out(loss.DIVIDED_1, Partition(), workspace)
     # Some are acknowledged by the new leader, after the partition.
     assert found.lost >= found.meanwhile * loss.WRONG_SIDE > 0
+
+
+def test_a_leader_that_was_cut_off_is_not_believed_that_it_leads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = iter(
+        [
+            {"leader_id": 2, "isr_nodes": [2, 3]},
+            # What the old leader says as long as it has not heard of the new one.
+            {"leader_id": 1, "isr_nodes": [1, 2, 3]},
+            {"leader_id": 2, "isr_nodes": [1, 2, 3]},
+        ]
+    )
+    monkeypatch.setattr(kafka_outages, "OUTAGE_S", 0)
+    monkeypatch.setattr(RunningDivided, "_partition", lambda _: next(told))
+    running = RunningDivided(Kafka("local", "", ""), [], "all", all_nodes=False, struck=1)
+    assert running.bring_back() == ""
+    assert not list(told)

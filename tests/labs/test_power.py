@@ -75,13 +75,18 @@ def test_the_controls_hold_or_it_says_what_is_missing(
         assert found, "it neither works nor says why"
 
 
-def may_mount() -> bool:
-    """Tell whether this process has the capability CAP_SYS_ADMIN."""
+def may(capability: int) -> bool:
+    """Tell whether this process has a capability, by its number in Linux."""
     status = Path("/proc/self/status")
     if not status.exists():
         return False
     capabilities = status.read_text().partition("CapEff:")[2].split()[0]
-    return bool(int(capabilities, 16) >> 21 & 1)
+    return bool(int(capabilities, 16) >> capability & 1)
+
+
+def may_mount() -> bool:
+    """Tell whether this process has the capability CAP_SYS_ADMIN."""
+    return may(21)
 
 
 @pytest.mark.parametrize(

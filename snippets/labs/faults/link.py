@@ -41,13 +41,17 @@ def _is_meant(port: int, meant: Collection[int] | None) -> bool:
 
 
 class Way(Protocol):
-    """What can be made to fail between nodes: a link, or some connections by it."""
+    """What can be made to fail between nodes: a link, connections by it, or packets."""
 
     def silence(self) -> None:
         """Let nothing through from now on, the end of a connection included."""
 
     def cut(self) -> None:
-        """End all connections, forget what is under way, and accept no new ones."""
+        """End all connections, forget what is under way, and accept no new ones.
+
+        Raises:
+            FaultError: There is no such thing on this way.
+        """
 
     def heal(self) -> None:
         """Let through what was held, and what comes."""

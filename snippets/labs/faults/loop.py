@@ -10,9 +10,7 @@ are written before the data, and a kernel that writes dirty pages out after half
 import ctypes
 import fcntl
 import os
-import shutil
 import struct
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from snippets.labs.faults.interface import FaultError
+from snippets.labs.faults.tools import missing, run
 from snippets.labs.workspace import mounts_below
 from snippets.servers.local.process import Storage
 
@@ -35,25 +34,6 @@ MAKE = {
     "xfs": ("mkfs.xfs", "-q", "-f"),
 }
 PACKAGE = {"ext4": "e2fsprogs", "xfs": "xfsprogs"}
-SYSTEM_PATH = os.pathsep.join(["/usr/sbin", "/sbin"])
-
-
-def _run(*command: str | Path) -> None:
-    # Who is root without a login has no `sbin` in the search path.
-    path = os.pathsep.join([os.environ.get("PATH", ""), SYSTEM_PATH])
-    done = subprocess.run(
-        command,
-        env={**os.environ, "PATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        # A record shows it on one line, without the folders of this machine.
-        said = " ".join(done.stderr.split())
-        for argument in command[1:]:
-            said = said.replace(str(argument), Path(argument).name)
-        raise FaultError(f"`{command[0]}` failed: {said}")
 
 
 @dataclass(frozen=True)
@@ -75,7 +55,7 @@ class LoopDisk:
 
     def attach(self) -> None:
         """Mount the image; the journal is replayed if need be."""
-        _run("mount", "-o", "loop,noatime", self.image, self.mount)
+        run("mount", "-o", "loop,noatime", self.image, self.mount)
 
     def sync(self) -> None:
         """See `interface.Disk`."""
@@ -104,9 +84,9 @@ class LoopDisk:
         Another mount namespace, such as a container's, may hold the dead file system; to
         mount the same image would revive that one, which answers with errors for ever.
         """
-        _run("umount", self.mount)
+        run("umount", self.mount)
         copy = self.image.with_suffix(".copy")
-        _run("cp", "--sparse=always", self.image, copy)
+        run("cp", "--sparse=always", self.image, copy)
         copy.rename(self.image)
         self.attach()
 
@@ -137,7 +117,7 @@ class Loop:
         disk.mount.mkdir()
         with disk.image.open("wb") as image:
             image.truncate(SIZE)
-        _run(*MAKE[self.file_system], disk.image)
+        run(*MAKE[self.file_system], disk.image)
         try:
             disk.attach()
             disk.storage.folder.mkdir()
@@ -145,7 +125,7 @@ class Loop:
             yield disk
         finally:
             if disk.mount in mounts_below(folder):
-                _run("umount", disk.mount)
+                run("umount", disk.mount)
             disk.image.unlink()
             disk.mount.rmdir()
 
@@ -153,13 +133,8 @@ class Loop:
 def _obstacle(file_system: str) -> str | None:
     if sys.platform != "linux":
         return "loop-mounted disks are Linux's"
-    tool = MAKE[file_system][0]
-    path = os.pathsep.join([os.environ.get("PATH", ""), SYSTEM_PATH])
-    if shutil.which(tool, path=path) is None:
-        return (
-            f"{tool} is not installed (Debian and Ubuntu: "
-            f"`apt-get install {PACKAGE[file_system]}`)"
-        )
+    if reason := missing({MAKE[file_system][0]: PACKAGE[file_system]}):
+        return reason
     if os.geteuid() != 0:
         return "to mount a disk takes root (CAP_SYS_ADMIN): run the lab with `sudo`"
     if not Path("/dev/loop-control").exists():

@@ -17,6 +17,7 @@ TITLES = {
         "sentinel-divided-wait": "Cut off from Sentinels, and the client waits",
         "replica": "A replica takes over",
         "replica-wait": "A replica takes over, and the client waits for it",
+        "replica-min-1": "A replica takes over, min-replicas-to-write 1",
         "replica-far": "A replica 20 ms away takes over",
         "replica-far-wait": "A replica 20 ms away, and the client waits for it",
         "replica-far-min-1": "A replica 20 ms away, min-replicas-to-write 1",

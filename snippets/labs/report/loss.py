@@ -100,10 +100,28 @@ SENTENCES = {
     "leader": Sentence(
         ["kafka/cluster-leader-acks-all/sigkill"], interruption("records")
     ),
-    "leader_split": Sentence(["kafka/leader-divided-acks-1/*"], wrong_side("records")),
-    "leader_split_all": Sentence(
-        ["kafka/leader-divided-acks-all/*"], interruption("records")
+    "leader_split": Sentence(
+        ["kafka/leader-divided-acks-1/partition/proxy"], wrong_side("records")
     ),
+    "leader_split_all": Sentence(
+        ["kafka/leader-divided-acks-all/partition/proxy"], interruption("records")
+    ),
+    "leader_apart": Sentence(
+        ["kafka/leader-divided-acks-1/partition/netns"], wrong_side("records")
+    ),
+    "leader_apart_all": Sentence(
+        ["kafka/leader-divided-acks-all/partition/netns"], interruption("records")
+    ),
+    "apart": Sentence(["redis/replica/partition/*"], wrong_side("entries")),
+    "apart_wait": Sentence(["redis/replica-wait/partition/*"], interruption("entries")),
+    "apart_min": Sentence(["redis/replica-min-1/partition/*"], wrong_side("entries")),
+    "leader_paused": Sentence(
+        ["kafka/cluster-leader-acks-1/pause-*"], wrong_side("records")
+    ),
+    "leader_paused_all": Sentence(
+        ["kafka/cluster-leader-acks-all/pause-*"], interruption("records")
+    ),
+    "sentinel_paused": Sentence(["redis/sentinel*/pause-*"], interruption("entries")),
     "unclean": Sentence(["kafka/last-in-sync-unclean/sigkill"], interruption("records")),
     "last_in_sync": Sentence(["kafka/last-in-sync/sigkill"], interruption("records")),
     "disk_full": Sentence(["redis/aof-everysec/disk-full/*"], loses("entries")),

@@ -12,12 +12,13 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, NotEnoughReplicas
 
 from snippets.labs.faults.interface import Disk, FaultError, Medium, Target
 from snippets.labs.faults.link import Link
+from snippets.labs.faults.netns import Network, network
 from snippets.labs.history import GROUP, LOG, Phase
 from snippets.labs.load import Position, ServerGoneError
 from snippets.labs.systems.interface import pair
 from snippets.servers import Kafka, ServersError, local
 from snippets.servers.interface import Custom
-from snippets.servers.local.process import Storage
+from snippets.servers.local.process import Storage, loopback
 from snippets.servers.ready import attempts, until_kafka_answers
 
 PARTITION = TopicPartition(LOG, 0)
@@ -148,6 +149,8 @@ class RunningKafka:
         all_nodes: Whether a fault hits all nodes, or only the leader.
         links: By which the nodes reach each other, by the name of the one that listens;
             directly if there are none.
+        network: On which each node is a host of its own, if they are.
+        struck: The id of the leader that a fault is to hit, if it hits only that.
     """
 
     server: Kafka
@@ -155,6 +158,8 @@ class RunningKafka:
     acks: str
     all_nodes: bool
     links: Mapping[str, Link] = field(default_factory=dict)
+    network: Network | None = None
+    struck: int = 0
 
     @property
     def everything(self) -> list[Target]:
@@ -166,7 +171,8 @@ class RunningKafka:
         """All nodes, or the partition's leader."""
         if self.all_nodes:
             return self.everything
-        return [self.everything[self.leader() - 1]]
+        self.struck = self.leader()
+        return [self.everything[self.struck - 1]]
 
     @property
     def versions(self) -> dict[str, str]:
@@ -220,8 +226,30 @@ class RunningKafka:
         return KafkaReader(self.server.settings)
 
     def bring_back(self) -> str:
-        """Start all nodes again; a cluster goes on by itself without its leader."""
-        return self.start_all() if self.all_nodes else ""
+        """Start all nodes again; a cluster goes on by itself without its leader.
+
+        A leader that lives on is waited for until it follows another one.
+        """
+        if self.all_nodes:
+            return self.start_all()
+        if self.everything[self.struck - 1].node.runs():
+            self.until_it_follows(self.struck)
+        return ""
+
+    def until_it_follows(self, number: int) -> None:
+        """Wait until a broker is in sync, and another one leads.
+
+        Raises:
+            FaultError: It does not come to that.
+        """
+        told: dict[str, Any] = {}
+        for _ in attempts(PATIENCE_S):
+            # By one answer: who was cut off goes on to say for some time that all is as
+            # it was, and whoever believes it reads a log that has ended.
+            told = self._partition()
+            if number != told["leader_id"] and number in told["isr_nodes"]:
+                return
+        raise FaultError(f"broker {number} does not follow again: {told}")
 
     def start_all(self) -> str:
         """Start all nodes that are down; see `interface.Running.bring_back`."""
@@ -301,6 +329,7 @@ class KafkaSystem:
         controllers: How many nodes do nothing but control; 0 if the brokers do it.
         all_nodes: Whether a fault hits all nodes, or only the leader.
         linked: Whether the nodes reach each other by links.
+        apart: Whether each node is on a host of its own.
         kind: What happens before the load, and after a fault.
     """
 
@@ -314,6 +343,7 @@ class KafkaSystem:
     controllers: int = 0
     all_nodes: bool = True
     linked: bool = False
+    apart: bool = False
     kind: type[RunningKafka] = RunningKafka
     system: str = field(default="kafka", init=False)
 
@@ -347,6 +377,7 @@ class KafkaSystem:
                 links[name] = stack.enter_context(Link(port))
                 return links[name].port
 
+            net = stack.enter_context(network()) if self.apart else None
             server = stack.enter_context(
                 local.kafka(
                     brokers=self.brokers,
@@ -354,9 +385,10 @@ class KafkaSystem:
                     custom=Custom(self._broker()),
                     storage=storage,
                     via=via if self.linked else None,
+                    host=net.host if net else loopback,
                 )
             )
-            running = self.kind(server, disks, self.acks, self.all_nodes, links)
+            running = self.kind(server, disks, self.acks, self.all_nodes, links, net)
             running.make_topic(self.topic, self.replicas or self.brokers)
             running.prepare()
             yield running

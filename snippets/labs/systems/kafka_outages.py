@@ -1,11 +1,13 @@
 """Kafka clusters of which several brokers are missing, or one is out of their reach."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from snippets.labs.faults.interface import FaultError, Target
 from snippets.labs.faults.link import Outgoing, Way
 from snippets.labs.systems.kafka import PATIENCE_S, RunningKafka
+from snippets.servers.local.process import Process
 from snippets.servers.ready import attempts
 
 # Not a condition to wait for, but how long nobody helps: enough for a controller to
@@ -64,30 +66,30 @@ class RunningDivided(RunningKafka):
     """The leader reaches no other node, and none reaches it; clients reach all.
 
     Attributes:
-        alone: The leader that is cut off.
+        ways: All on which it reached the others, and they it.
     """
 
-    alone: int = 0
+    ways: Sequence[Way] = ()
 
     @property
     def targets(self) -> list[Target]:
-        """The leader, with the links to it and its own connections to the others."""
-        self.alone = self.leader()
-        leader = self.everything[self.alone - 1]
-        name, pid = leader.node.name, leader.node.pid
-        ways: list[Way] = [
-            link if listens == name else Outgoing(link, pid)
+        """The leader, with all ways between it and the others."""
+        (leader,) = super().targets
+        self.ways = self._ways_of(leader.node)
+        return [replace(leader, links=self.ways)]
+
+    def _ways_of(self, node: Process) -> Sequence[Way]:
+        if self.network:
+            return [self.network.around(node.name)]
+        return [
+            link if listens == node.name else Outgoing(link, node.pid)
             for listens, link in self.links.items()
         ]
-        return [replace(leader, links=ways)]
 
     def bring_back(self) -> str:
-        """Heal the links after an outage, and wait until the leader has stepped down."""
+        """Heal the ways after an outage, and wait until the leader has stepped down."""
         time.sleep(OUTAGE_S)
-        for link in self.links.values():
-            link.heal()
-        for _ in attempts(PATIENCE_S):
-            # The one that was cut off is the last to learn that it leads no more.
-            if self.leader() != self.alone and self.alone in self.in_sync():
-                return ""
-        raise FaultError(f"broker {self.alone} is not in sync again: {self.in_sync()}")
+        for way in self.ways:
+            way.heal()
+        self.until_it_follows(self.struck)
+        return ""

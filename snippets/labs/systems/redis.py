@@ -14,12 +14,13 @@ import redis
 
 from snippets.labs.faults.interface import Disk, FaultError, Medium, Target
 from snippets.labs.faults.link import HOST, Link, Way
+from snippets.labs.faults.netns import network
 from snippets.labs.history import GROUP, LOG, Phase
 from snippets.labs.load import Position, ServerGoneError
 from snippets.labs.systems.interface import pair
 from snippets.servers import Redis, ServersError, local
 from snippets.servers.interface import Custom
-from snippets.servers.local.process import Storage
+from snippets.servers.local.process import Storage, loopback
 from snippets.servers.local.redis_programs import programs
 from snippets.servers.ready import until_redis_answers, until_replica_follows
 from snippets.servers.versions import redis_release
@@ -31,6 +32,8 @@ BLOCK_MS = 50
 ANSWER_S = 3.0
 # How long clients go on with a primary whose replica has been promoted.
 DIVIDED_S = 5.0
+# Else it serves loopback alone; on a network of the lab's own, nobody else reaches it.
+OPEN = {"protected-mode": "no"}
 MANIFEST = Path("appendonlydir", "appendonly.aof.manifest")
 
 Connection = redis.Redis
@@ -171,7 +174,8 @@ class RunningRedis:
         disks: The disks of its nodes, in the order of the nodes.
         confirm: See `RedisWriter`.
         primary: The number of the node to which clients write.
-        links: By which the replicas follow the primary; directly if there are none.
+        links: On the way between the primary and its replicas; nothing fails there if
+            there are none.
     """
 
     server: Redis
@@ -360,6 +364,7 @@ class RedisSystem:
         latency_ms: How long bytes are under way from the primary to the replica, and
             back; the replica follows without a link if None.
         restarts: Whether the primary is restarted at once, and no replica promoted.
+        apart: Whether each node is on a host of its own.
     """
 
     name: str
@@ -370,6 +375,7 @@ class RedisSystem:
     replica_config: Mapping[str, str] = field(default_factory=dict)
     latency_ms: int | None = None
     restarts: bool = False
+    apart: bool = False
     system: str = field(default="redis", init=False)
 
     @property
@@ -395,12 +401,19 @@ class RedisSystem:
                 disks.append(stack.enter_context(medium.disk(name, folder)))
                 return disks[-1].storage
 
+            net = stack.enter_context(network()) if self.apart else None
+            config = {**self.config, **OPEN} if net else self.config
             server = stack.enter_context(
                 local.redis(
-                    replicas=self.replicas, custom=Custom(self.config), storage=storage
+                    replicas=self.replicas,
+                    custom=Custom(config),
+                    storage=storage,
+                    host=net.host if net else loopback,
                 )
             )
             running = self._kind()(server, disks, self.confirm)
+            if net:
+                running.links = [net.around(server.nodes[0].name)]
             if self.latency_ms is not None and isinstance(running, RunningPair):
                 port = urlsplit(running.url).port or 0
                 link = stack.enter_context(Link(port, self.latency_ms / 1000))

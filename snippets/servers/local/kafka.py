@@ -25,7 +25,7 @@ from snippets.servers.kafka_config import (
 from snippets.servers.kafka_version import logged_version
 from snippets.servers.local.jars import kafka_jars
 from snippets.servers.local.java import java, version_text
-from snippets.servers.local.process import NewStorage, Process, Storage
+from snippets.servers.local.process import NewHost, NewStorage, Process, Storage, loopback
 from snippets.servers.ports import free_port
 from snippets.servers.progress import progress
 from snippets.servers.ready import until_kafka_answers
@@ -127,6 +127,20 @@ def _members(brokers: int, controllers: int) -> list[Member]:
     return members
 
 
+def _moved(member: Member, host: str) -> Member:
+    """Return a member that is at another address, on the same ports."""
+
+    def to(address: str) -> str:
+        return f"{host}:{address.rpartition(':')[2]}" if address else ""
+
+    return replace(
+        member,
+        client=to(member.client),
+        internal=to(member.internal),
+        control=to(member.control),
+    )
+
+
 def _reached(member: Member, via: Via) -> Member:
     """Return a member that other nodes reach by other ports than its own."""
 
@@ -176,13 +190,24 @@ def _cluster(
     command: Sequence[str],
     storage: NewStorage | None = None,
     via: Via | None = None,
+    host: NewHost = loopback,
 ) -> Iterator[Kafka]:
     members = _members(brokers, controllers)
+    hosts = {each.name: host(each.name) for each in members}
+    members = [_moved(each, hosts[each.name].address) for each in members]
     if via:
         members = [_reached(each, via) for each in members]
     cluster_id = new_id()
     nodes = [
-        _node(each, members, cluster_id, custom, command, storage) for each in members
+        _node(
+            each,
+            members,
+            cluster_id,
+            custom,
+            [*hosts[each.name].enter, *command],
+            storage,
+        )
+        for each in members
     ]
     addresses = ",".join(each.client for each in members if each.client)
     settings = {**custom.client, "bootstrap_servers": addresses}
@@ -217,6 +242,7 @@ def kafka(
     custom: Custom,
     storage: NewStorage | None = None,
     via: Via | None = None,
+    host: NewHost = loopback,
 ) -> Iterator[Kafka]:
     """Run a cluster; see `snippets.servers.kafka`.
 
@@ -226,7 +252,8 @@ def kafka(
         custom: Broker settings, and how clients connect.
         storage: Where each node keeps its data; in the run's own folder if left out.
         via: By which ports the nodes reach each other; by their own if left out.
+        host: Where each node is on the network.
     """
     command = _java_command(f"-XX:SharedArchiveFile={archive()}", "-Xlog:cds=error")
-    with _cluster(brokers, controllers, custom, command, storage, via) as server:
+    with _cluster(brokers, controllers, custom, command, storage, via, host) as server:
         yield server

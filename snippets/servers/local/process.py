@@ -35,6 +35,28 @@ class Storage:
 NewStorage = Callable[[str], Storage]
 
 
+@dataclass(frozen=True)
+class Host:
+    """Where a node is on the network.
+
+    Attributes:
+        address: Where it listens, and where clients and other nodes find it.
+        enter: The command that runs a program there; empty if it needs none.
+    """
+
+    address: str = "127.0.0.1"
+    enter: Sequence[str] = ()
+
+
+# Gives a node its place on the network, by the node's name.
+NewHost = Callable[[str], Host]
+
+
+def loopback(name: str) -> Host:  # noqa: ARG001
+    """Let a node be where all are by default."""
+    return Host()
+
+
 class Process:
     """A server process, with a folder for its data and its log.
 

@@ -4,7 +4,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from snippets.servers.interface import Custom, Redis
-from snippets.servers.local.process import NewStorage, Process, Storage
+from snippets.servers.local.process import (
+    Host,
+    NewHost,
+    NewStorage,
+    Process,
+    Storage,
+    loopback,
+)
 from snippets.servers.local.redis_programs import programs
 from snippets.servers.ports import free_port
 from snippets.servers.ready import until_redis_answers, until_replica_follows
@@ -13,12 +20,11 @@ from snippets.servers.redis_config import arguments, listening, speaks_tls, url_
 from snippets.servers.run import current_run
 from snippets.servers.versions import RedisRelease, redis_release
 
-HOST = "127.0.0.1"
-
 
 def _node(
     release: RedisRelease,
     name: str,
+    host: Host,
     port: int,
     custom: Custom,
     more: Mapping[str, str],
@@ -28,7 +34,7 @@ def _node(
     place = storage(name) if storage else Storage(folder)
     options = {
         **listening(port, custom.client),
-        "bind": HOST,
+        "bind": host.address,
         "dir": str(place.folder),
         # Its process title would wipe out the environment, by which the guard knows it.
         "set-proc-title": "no",
@@ -36,7 +42,7 @@ def _node(
         **more,
     }
     program = programs(release, tls=speaks_tls(custom.client)) / release.program
-    command = [str(program), *arguments(options)]
+    command = [*host.enter, str(program), *arguments(options)]
     return Process(name, command, folder, place.environment)
 
 
@@ -48,6 +54,7 @@ def redis(
     replicas: int,
     custom: Custom,
     storage: NewStorage | None = None,
+    host: NewHost = loopback,
 ) -> Iterator[Redis]:
     """Run masters with their replicas; see `snippets.servers.redis`.
 
@@ -57,18 +64,28 @@ def redis(
         replicas: How many replicas follow each master.
         custom: Settings as in `redis.conf`, and how clients connect.
         storage: Where each node keeps its data; in the run's own folder if left out.
+        host: Where each node is on the network.
     """
     release = redis_release(version)
-    ports = [free_port() for _ in range(masters * (1 + replicas))]
-    urls = [url_of(port, custom.client) for port in ports]
-    peers = [Peer(url, HOST, free_port()) for url in urls] if masters > 1 else []
+    names = [f"redis-{number + 1}" for number in range(masters * (1 + replicas))]
+    hosts = [host(name) for name in names]
+    ports = [free_port() for _ in names]
+    urls = [
+        url_of(port, custom.client, at.address)
+        for port, at in zip(ports, hosts, strict=True)
+    ]
+    peers = [
+        Peer(url, at.address, free_port())
+        for url, at in zip(urls, hosts, strict=True)
+        if masters > 1
+    ]
     nodes = []
-    for number, port in enumerate(ports):
-        own = {"replicaof": f"{HOST} {ports[0]}"} if number else {}
+    for number, (name, at, port) in enumerate(zip(names, hosts, ports, strict=True)):
+        own = {"replicaof": f"{hosts[0].address} {ports[0]}"} if number else {}
         if peers:
             bus = str(peers[number].bus_port)
             own = {**SETTINGS, "cluster-port": bus}
-        nodes.append(_node(release, f"redis-{number + 1}", port, custom, own, storage))
+        nodes.append(_node(release, name, at, port, custom, own, storage))
 
     def alive() -> None:
         for node in nodes:

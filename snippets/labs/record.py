@@ -6,7 +6,7 @@ that is killed leaves the cells before it, and the next run goes on after them.
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -16,17 +16,18 @@ DATA = ROOT / "docs" / "data"
 
 Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0)]
+Record = TypeVar("Record", bound="Part")
 
 
 class RecordError(Exception):
     """A file is not a record of a lab: says where, and what is wrong there."""
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A part of a record: no field is missing, unknown or of another type."""
 
 
-class Host(_Part, frozen=True):
+class Host(Part, frozen=True):
     """The machine on which the servers and the load ran.
 
     Attributes:
@@ -44,7 +45,7 @@ class Host(_Part, frozen=True):
     settings: dict[str, str]
 
 
-class Trial(_Part, frozen=True):
+class Trial(Part, frozen=True):
     """What one trial came to.
 
     Attributes:
@@ -94,14 +95,14 @@ class Trial(_Part, frozen=True):
     meanwhile: Count = 0
 
 
-class Void(_Part, frozen=True):
+class Void(Part, frozen=True):
     """A trial that says nothing, as it was the harness that failed."""
 
     seed: Count
     reason: str
 
 
-class Cell(_Part, frozen=True):
+class Cell(Part, frozen=True):
     """One configuration under one fault.
 
     Attributes:
@@ -141,7 +142,7 @@ class Cell(_Part, frozen=True):
     not_run: str = ""
 
 
-class Lab(_Part, frozen=True):
+class Lab(Part, frozen=True):
     """All that a lab has recorded.
 
     Attributes:
@@ -159,20 +160,26 @@ class Lab(_Part, frozen=True):
 
 
 def load(path: Path) -> Lab | None:
+    """Return what a lab with trials has recorded; see `load_as`."""
+    return load_as(path, Lab)
+
+
+def load_as(path: Path, kind: type[Record]) -> Record | None:
     """Return what is recorded; None if nothing is.
 
     Args:
         path: The file.
+        kind: What it is a record of.
 
     Raises:
-        RecordError: It is not a record.
+        RecordError: It is not such a record.
     """
     try:
         written = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        return msgspec.json.decode(written, type=Lab)
+        return msgspec.json.decode(written, type=kind)
     except msgspec.DecodeError as error:
         raise RecordError(
             f"{path} is not a record of a lab: {error}. Restore it from version control, "
@@ -181,13 +188,22 @@ def load(path: Path) -> Lab | None:
 
 
 def save(path: Path, lab: Lab) -> None:
-    """Write a record; whoever reads meanwhile sees the old one or the new one, whole.
+    """Write what a lab with trials has found; see `write`.
 
     Args:
         path: The file.
         lab: What to write. The cells are sorted by their names.
     """
-    whole = msgspec.structs.replace(lab, cells=dict(sorted(lab.cells.items())))
+    write(path, msgspec.structs.replace(lab, cells=dict(sorted(lab.cells.items()))))
+
+
+def write(path: Path, whole: Part) -> None:
+    """Write a record; whoever reads meanwhile sees the old one or the new one, whole.
+
+    Args:
+        path: The file.
+        whole: What to write.
+    """
     text = msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:

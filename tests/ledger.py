@@ -29,6 +29,9 @@ SYSTEMS = {"redis": "Redis Streams", "kafka": "Kafka"}
 CITATION = re.compile(r"\(([\w./-]*evidence/claims\.md|claims\.md)#([\w-]+)\)\{\.proof\}")
 HEADING = re.compile(r"^#+ (?P<title>.*?)\s*\{#(?P<anchor>[\w-]+)\}\s*$")
 
+# The lab whose cells have shapes, and no trials.
+MEMORY = "memory"
+
 Test = TypeVar("Test", bound=Callable[..., None])
 
 # The test of each claim, by permalink, as the test modules are imported.
@@ -100,7 +103,7 @@ class Claim:
         client: The client library.
         date: The day of the run.
         command: What records anew the cells that prove it, if a lab has recorded them.
-        trials: How many trials these are.
+        trials: How many trials these are, or shapes that were measured.
         cells: The names of the cells.
         lab: Whose cells these are.
     """
@@ -225,9 +228,10 @@ def _recorded(each: Claim) -> list[str]:
     """Return what the ledger says of the trials that prove a claim, if these do."""
     if not each.cells:
         return []
+    what = "shapes" if each.lab == MEMORY else "trials"
     links = (f"[{cell}]({each.lab}.md#{anchor(cell)})" for cell in each.cells)
     return [
-        f"- Recorded in {each.trials} trials, all of {', '.join(links)}.",
+        f"- Recorded in {each.trials} {what}, all of {', '.join(links)}.",
         f"- Record them again: `{each.command}`",
     ]
 

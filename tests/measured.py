@@ -1,13 +1,17 @@
-"""Claims that a lab has recorded the proof of: cells, with all their trials."""
+"""Claims that a lab has recorded the proof of: cells, with all their trials or points."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
 import pytest
 
+from snippets.labs.memory import record as memory
+from snippets.labs.memory.record import Quantity
 from snippets.labs.record import DATA, Cell, Lab, load
 from snippets.labs.report.summary import matching, pool
+from tests.ledger import MEMORY
 
 SERVERS = {"redis": "Redis", "kafka": "Kafka"}
 
@@ -43,6 +47,25 @@ def cells_of(lab: str, patterns: Sequence[str]) -> dict[str, Cell]:
     return cells
 
 
+def quantities_of(patterns: Sequence[str]) -> dict[str, Quantity]:
+    """Return the recorded quantities of the lab on memory that match, by name.
+
+    Args:
+        patterns: For the names. Each of them must match a quantity.
+    """
+    recorded = memory.load()
+    cells = recorded.cells if recorded else {}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in cells):
+            command = command_for(MEMORY, [pattern])
+            pytest.fail(f"{pattern} is not recorded: run `{command}`")
+    return {
+        name: each
+        for name, each in cells.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+
+
 def command_for(lab: str, patterns: Sequence[str]) -> str:
     """Return what records cells again."""
     chosen = " ".join(f"--cell '{pattern}'" for pattern in patterns)
@@ -57,7 +80,13 @@ def proof_of(system: str, lab: str, patterns: Sequence[str]) -> dict[str, Any]:
         lab: The lab's name.
         patterns: For the names of the cells.
     """
-    cells = cells_of(lab, patterns)
+    cells: Mapping[str, Cell | Quantity]
+    if lab == MEMORY:
+        cells = quantities = quantities_of(patterns)
+        trials = sum(len(each.points) for each in quantities.values())
+    else:
+        cells = tried = cells_of(lab, patterns)
+        trials = len(pool(tried.values()).trials)
     parts = {part for each in cells.values() for part in each.versions.items()}
     server, client = (
         ", ".join(
@@ -73,7 +102,7 @@ def proof_of(system: str, lab: str, patterns: Sequence[str]) -> dict[str, Any]:
         "client": client,
         "date": days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
         "command": command_for(lab, patterns),
-        "trials": len(pool(cells.values()).trials),
+        "trials": trials,
         "cells": list(cells),
         "lab": lab,
     }

@@ -6,6 +6,7 @@ import secrets
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,18 +14,22 @@ from pathlib import Path
 from rich.console import Console
 
 from snippets.labs import delivery, loss
-from snippets.labs.plan import SEED_BITS, LabPlan
+from snippets.labs.memory import lab as memory
+from snippets.labs.memory.run import run_memory
+from snippets.labs.plan import SEED_BITS, AnyLab, Run
 from snippets.labs.record import DATA, RecordError
-from snippets.labs.run import problems, run_lab
+from snippets.labs.run import run_and_check
 from snippets.labs.workspace import Workspace, workspace
 from snippets.servers import ServersError
 from snippets.servers.local.kafka import archive
 from snippets.servers.local.redis_programs import programs
 from snippets.servers.versions import redis_release
 
-LABS = {
-    "loss": (loss.full, loss.quick),
-    "delivery": (delivery.full, delivery.quick),
+# How each lab is planned, whole and quick, and what runs it and tells what is wrong.
+LABS: dict[str, tuple[Callable[[], AnyLab], Callable[[Workspace], AnyLab], Run]] = {
+    "loss": (loss.full, loss.quick, run_and_check),
+    "delivery": (delivery.full, delivery.quick, run_and_check),
+    "memory": (memory.full, memory.quick, run_memory),
 }
 # A lab that is repeated makes the same choices, unless it is told otherwise.
 SEED = 1
@@ -70,33 +75,37 @@ def _matches(patterns: list[str] | None, name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns or [])
 
 
-def _list(lab: LabPlan, place: Workspace) -> None:
+def _list(lab: AnyLab, place: Workspace) -> None:
     for each in lab.cells:
-        reason = each.fault.can_inject(place)
+        reason = each.missing(place)
         print(f"{each.name}: not run here: {reason}" if reason else each.name)
 
 
-def _chosen_labs(chosen: argparse.Namespace, place: Workspace) -> list[LabPlan]:
+def _chosen_labs(
+    chosen: argparse.Namespace, place: Workspace
+) -> list[tuple[AnyLab, Run]]:
     """Return the labs with the cells that are to run, without those that have none."""
     labs = []
-    for full, quick in [LABS[chosen.lab]] if chosen.lab else LABS.values():
+    for full, quick, run in [LABS[chosen.lab]] if chosen.lab else LABS.values():
         lab = quick(place) if chosen.quick else full()
         if chosen.cell:
             cells = [each for each in lab.cells if _matches(chosen.cell, each.name)]
             lab = replace(lab, cells=cells)
         if lab.cells:
-            labs.append(lab)
+            labs.append((lab, run))
     if not labs:
         raise ServersError(f"no cell is called {' or '.join(chosen.cell)}: try --list")
     return labs
 
 
-def _run(lab: LabPlan, chosen: argparse.Namespace, seed: int, place: Workspace) -> bool:
+def _run(
+    lab: AnyLab, run: Run, chosen: argparse.Namespace, seed: int, place: Workspace
+) -> bool:
     """Run a lab, and tell whether all is as it must be."""
     path = chosen.record or (None if chosen.quick else DATA / f"{lab.name}.json")
     console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     console.print(f"{lab.name}, seed {seed}: {lab.question}")
-    found = run_lab(
+    wrong = run(
         lab,
         path,
         seed=seed,
@@ -105,7 +114,6 @@ def _run(lab: LabPlan, chosen: argparse.Namespace, seed: int, place: Workspace) 
         histories=chosen.histories,
         console=console,
     )
-    wrong = problems(lab, found)
     for problem in wrong:
         console.print(problem)
     if path:
@@ -116,14 +124,14 @@ def _run(lab: LabPlan, chosen: argparse.Namespace, seed: int, place: Workspace) 
 def _run_labs(chosen: argparse.Namespace, place: Workspace) -> int:
     labs = _chosen_labs(chosen, place)
     if chosen.list:
-        for lab in labs:
+        for lab, _ in labs:
             _list(lab, place)
         return 0
     # What takes a minute at the first time is no part of a trial.
     programs(redis_release())
     archive()
     seed = secrets.randbits(SEED_BITS) if chosen.random_seed else chosen.seed
-    right = [_run(lab, chosen, seed, place) for lab in labs]
+    right = [_run(lab, run, chosen, seed, place) for lab, run in labs]
     return 0 if all(right) else 1
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -78,6 +78,10 @@ class AnyCell:
     ) -> tuple[Trial, dict[str, str]]:
         """Run one trial; see `trial.run`."""
         raise NotImplementedError
+
+    def missing(self, place: Workspace) -> str | None:
+        """Say why it can't be run here; None if it can."""
+        return self.fault.can_inject(place)
 
     @property
     def name(self) -> str:
@@ -195,3 +199,36 @@ class LabPlan:
     question: str
     cells: Sequence[AnyCell]
     expectations: Sequence[Expectation]
+
+
+class AnyLab(Protocol):
+    """What any lab is to run, with trials or without; a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """The lab's name, which is also its record's."""
+
+    @property
+    def question(self) -> str:
+        """What it is to answer."""
+
+    @property
+    def cells(self) -> Sequence["Listed"]:
+        """What it runs."""
+
+
+class Listed(Protocol):
+    """What any lab runs, as `--list` shows it."""
+
+    @property
+    def name(self) -> str:
+        """What a record calls it."""
+
+    def missing(self, place: Workspace) -> str | None:
+        """Say why it can't be run here; None if it can."""
+
+
+# Runs what is planned and isn't recorded yet, and returns what is wrong; see `run_lab`.
+Run = Callable[..., list[str]]

@@ -6,7 +6,7 @@ that is killed leaves the cells before it, and the next run goes on after them.
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -18,17 +18,18 @@ Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0)]
 # Numbers on one line: a list would take a line for each of them.
 Counts = Annotated[str, Meta(pattern=r"^\d+( \d+)*$")]
+Record = TypeVar("Record", bound="Part")
 
 
 class RecordError(Exception):
     """A file is not a record of a lab: says where, and what is wrong there."""
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A part of a record: no field is missing, unknown or of another type."""
 
 
-class Host(_Part, frozen=True):
+class Host(Part, frozen=True):
     """The machine on which the servers and the load ran.
 
     Attributes:
@@ -46,7 +47,7 @@ class Host(_Part, frozen=True):
     settings: dict[str, str]
 
 
-class TimeLine(_Part, frozen=True):
+class TimeLine(Part, frozen=True):
     """How writes fared around a fault, in steps of the same length; see `checkers.Step`.
 
     Attributes:
@@ -64,7 +65,7 @@ class TimeLine(_Part, frozen=True):
     acknowledged: Counts
 
 
-class Trial(_Part, frozen=True):
+class Trial(Part, frozen=True):
     """What one trial came to.
 
     Attributes:
@@ -116,14 +117,14 @@ class Trial(_Part, frozen=True):
     time_line: TimeLine | None = None
 
 
-class Void(_Part, frozen=True):
+class Void(Part, frozen=True):
     """A trial that says nothing, as it was the harness that failed."""
 
     seed: Count
     reason: str
 
 
-class Cell(_Part, frozen=True):
+class Cell(Part, frozen=True):
     """One configuration under one fault.
 
     Attributes:
@@ -163,7 +164,7 @@ class Cell(_Part, frozen=True):
     not_run: str = ""
 
 
-class Lab(_Part, frozen=True):
+class Lab(Part, frozen=True):
     """All that a lab has recorded.
 
     Attributes:
@@ -181,20 +182,26 @@ class Lab(_Part, frozen=True):
 
 
 def load(path: Path) -> Lab | None:
+    """Return what a lab with trials has recorded; see `load_as`."""
+    return load_as(path, Lab)
+
+
+def load_as(path: Path, kind: type[Record]) -> Record | None:
     """Return what is recorded; None if nothing is.
 
     Args:
         path: The file.
+        kind: What it is a record of.
 
     Raises:
-        RecordError: It is not a record.
+        RecordError: It is not such a record.
     """
     try:
         written = path.read_bytes()
     except FileNotFoundError:
         return None
     try:
-        return msgspec.json.decode(written, type=Lab)
+        return msgspec.json.decode(written, type=kind)
     except msgspec.DecodeError as error:
         raise RecordError(
             f"{path} is not a record of a lab: {error}. Restore it from version control, "
@@ -203,13 +210,22 @@ def load(path: Path) -> Lab | None:
 
 
 def save(path: Path, lab: Lab) -> None:
-    """Write a record; whoever reads meanwhile sees the old one or the new one, whole.
+    """Write what a lab with trials has found; see `write`.
 
     Args:
         path: The file.
         lab: What to write. The cells are sorted by their names.
     """
-    whole = msgspec.structs.replace(lab, cells=dict(sorted(lab.cells.items())))
+    write(path, msgspec.structs.replace(lab, cells=dict(sorted(lab.cells.items()))))
+
+
+def write(path: Path, whole: Part) -> None:
+    """Write a record; whoever reads meanwhile sees the old one or the new one, whole.
+
+    Args:
+        path: The file.
+        whole: What to write.
+    """
     text = msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n"
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -166,6 +167,11 @@ def _controls(lab: LabPlan, cells: dict[str, Cell]) -> dict[str, str]:
         found = broken(lab.expectations, same, control=True)
         controls[backend or "none"] = "; ".join(found) or "held"
     return controls
+
+
+def run_and_check(lab: LabPlan, path: Path | None, **options: Any) -> list[str]:
+    """Run the cells that aren't recorded yet, and return what is wrong; see `run_lab`."""
+    return problems(lab, run_lab(lab, path, **options))
 
 
 def problems(lab: LabPlan, found: Lab) -> list[str]:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
+from snippets.labs.memory.record import Quantity
 from snippets.labs.record import Cell, Trial
 from snippets.labs.report.summary import pool
-from tests.measured import cells_of
+from tests.measured import cells_of, quantities_of
 
 
 @pytest.fixture
@@ -20,3 +21,17 @@ def cells(request: pytest.FixtureRequest) -> Mapping[str, Cell]:
 def trials(cells: Mapping[str, Cell]) -> Sequence[Trial]:
     """All of their trials."""
     return pool(cells.values()).trials
+
+
+@pytest.fixture
+def quantities(request: pytest.FixtureRequest) -> Mapping[str, Quantity]:
+    """The recorded quantities that the claim is about."""
+    marked = request.node.get_closest_marker("claim").kwargs
+    return quantities_of(marked["cells"])
+
+
+@pytest.fixture
+def quantity(quantities: Mapping[str, Quantity]) -> Quantity:
+    """The only one of them."""
+    (found,) = quantities.values()
+    return found

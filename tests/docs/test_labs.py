@@ -1,31 +1,45 @@
 """What the pages show of the labs is what the record says now."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import pytest
 
 from snippets.labs import delivery, loss
+from snippets.labs.memory import record as memory_record
 from snippets.labs.plan import AnyCell, LabPlan
 from snippets.labs.record import Lab, load
 from snippets.labs.report import delivery as delivery_report
 from snippets.labs.report import loss as loss_report
+from snippets.labs.report import memory as memory_report
+from snippets.labs.report import sizing as sizing_report
 from tests.docs.recorded import DOCS, ROOT
 from tests.ledger import write_whole
 
 DATA = DOCS / "data"
-Pieces = Callable[[Lab, Sequence[AnyCell]], Mapping[str, str]]
-LABS: dict[str, tuple[Callable[[], LabPlan], Pieces]] = {
-    "loss": (loss.full, loss_report.pieces),
-    "delivery": (delivery.full, delivery_report.pieces),
+Pieces = Mapping[str, str]
+
+
+def of_trials(
+    plan: Callable[[], LabPlan], pieces: Callable[[Lab, Sequence[AnyCell]], Pieces]
+) -> Pieces:
+    """Return what the pages show of a lab with trials."""
+    planned = plan()
+    recorded = load(DATA / f"{planned.name}.json")
+    return pieces(recorded or Lab(planned.question, "", {}, {}), planned.cells)
+
+
+LABS: dict[str, Callable[[], Pieces]] = {
+    "loss": partial(of_trials, loss.full, loss_report.pieces),
+    "delivery": partial(of_trials, delivery.full, delivery_report.pieces),
+    "memory": lambda: memory_report.pieces(memory_record.load()),
+    "sizing": lambda: sizing_report.pieces(memory_record.constants()),
 }
 
 
 @pytest.mark.parametrize("name", LABS)
 def test_pages_show_what_is_recorded(name: str, pytestconfig: pytest.Config) -> None:
-    plan, pieces = LABS[name]
-    planned = plan()
-    recorded = load(DATA / f"{name}.json") or Lab(planned.question, "", {}, {})
-    made = pieces(recorded, planned.cells)
+    made = LABS[name]()
     folder = DATA / name
     if pytestconfig.getoption("update_examples"):
         for gone in set(folder.glob("*")) - {folder / each for each in made}:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 from statistics import median
+from typing import NamedTuple
 
 from snippets.labs.record import TimeLine
 from snippets.labs.report.summary import MS_PER_S
@@ -14,6 +15,9 @@ from snippets.labs.report.words import age, counted
 WIDTH, LEFT, RIGHT = 480, 20, 460
 HEAD, ROW, FOOT = 40, 104, 44
 RADIUS = 5
+# The height of a bar with its label, and the room to the right of the longest one.
+BAR, SAID = 48, 80
+NOT_RECORDED = "Not recorded yet."
 TICK_MS = 500
 LINE = "var(--diagram-line, #8b989d)"
 
@@ -25,8 +29,15 @@ def _text(x: float, y: float, said: str, anchor: str = "start", weight: int = 40
     )
 
 
-def _head(name: str, title: str, said: str, height: float) -> list[str]:
-    """Return how a chart begins, with what it says to those who can't see it."""
+def _begin(name: str, title: str, described: str, height: int) -> list[str]:
+    """Return how every chart begins.
+
+    Args:
+        name: Unique on its page.
+        title: What it shows.
+        described: What it says, for those who can't see it.
+        height: How high it is.
+    """
     return [
         (
             '<svg xmlns="http://www.w3.org/2000/svg" class="diagram" '
@@ -34,9 +45,53 @@ def _head(name: str, title: str, said: str, height: float) -> list[str]:
             f'aria-labelledby="{name}-title {name}-desc" font-family="inherit">'
         ),
         f'<title id="{name}-title">{escape(title)}</title>',
-        f'<desc id="{name}-desc">{escape(said or "Not recorded yet.")}</desc>',
+        f'<desc id="{name}-desc">{escape(described or NOT_RECORDED)}</desc>',
         _text(LEFT, 22, title, weight=700),
     ]
+
+
+class Bar(NamedTuple):
+    """A line of a chart of bars.
+
+    Attributes:
+        label: What it is.
+        value: How long the bar is.
+        said: The value with its unit.
+        color: `redis` or `kafka`.
+    """
+
+    label: str
+    value: float
+    said: str
+    color: str
+
+
+def bars(name: str, title: str, rows: Sequence[Bar]) -> str:
+    """Return a chart of bars, all on one scale, each with its value.
+
+    Args:
+        name: Unique on its page.
+        title: What it shows.
+        rows: The bars.
+    """
+    described = "; ".join(f"{each.label}: {each.said}" for each in rows)
+    height = HEAD + BAR * max(1, len(rows)) + RADIUS
+    lines = _begin(name, title, described, height)
+    scale = (RIGHT - LEFT - SAID) / max((each.value for each in rows), default=1)
+    for number, each in enumerate(rows):
+        top = HEAD + BAR * number
+        long = each.value * scale
+        lines += [
+            _text(LEFT, top + 18, each.label),
+            (
+                f'<rect x="{LEFT}" y="{top + 24}" width="{long:.1f}" height="14" '
+                f'fill="var(--diagram-{each.color}, currentColor)"/>'
+            ),
+            _text(LEFT + long + 8, top + 37, each.said, weight=700),
+        ]
+    if not rows:
+        lines.append(_text(LEFT, HEAD + BAR / 2, NOT_RECORDED))
+    return "\n".join([*lines, "</svg>"]) + "\n"
 
 
 def strips(
@@ -60,7 +115,7 @@ def strips(
         f"{age(max(ages))}, median {age(median(ages))}"
         for row, ages in rows.items()
     )
-    lines = _head(name, title, said, height)
+    lines = _begin(name, title, said, height)
     for tick in range(ticks + 1):
         x = LEFT + tick * TICK_MS * scale
         anchor = {0: "start", ticks: "end"}.get(tick, "middle")
@@ -85,7 +140,7 @@ def strips(
                 f'fill="var(--diagram-{color}, currentColor)"/>'
             )
     if not values:
-        lines.append(_text(LEFT + 8, HEAD + ROW / 2, "Not recorded yet."))
+        lines.append(_text(LEFT + 8, HEAD + ROW / 2, NOT_RECORDED))
     return "\n".join([*lines, "</svg>"]) + "\n"
 
 
@@ -161,7 +216,7 @@ def time_lines(name: str, title: str, panels: Sequence[Panel]) -> str:
     top = HEAD + 20 * len(LEGEND)
     base = top + sum(PANEL_HEAD + LINE_ROW * len(panel.lines) for panel in shown)
     said = "; ".join(f"{panel.label}: {panel.said}" for panel in shown)
-    lines = _head(name, title, said, base + FOOT)
+    lines = _begin(name, title, said, base + FOOT)
     lines += [_text(LEFT, HEAD + 6 + 20 * at, each) for at, each in enumerate(LEGEND)]
     ticks = {
         tick: LEFT + (before_s + tick) * scale
@@ -186,5 +241,5 @@ def time_lines(name: str, title: str, panels: Sequence[Panel]) -> str:
         label, weight = (f"{tick} s", 400) if tick else ("fault", 700)
         lines.append(_text(x, base + 22, label, "middle", weight))
     if not shown:
-        lines.append(_text(LEFT, top + 20, "Not recorded yet."))
+        lines.append(_text(LEFT, top + 20, NOT_RECORDED))
     return "\n".join([*lines, "</svg>"]) + "\n"

@@ -60,7 +60,15 @@ class Entry:
         return verdict(self.cell) if self.cell else Verdict.NOT_RECORDED
 
 
-def _wrap(label: str, kind: str, head: Iterable[str], rows: Iterable[str]) -> str:
+def wrap(label: str, kind: str, head: Iterable[str], rows: Iterable[str]) -> str:
+    """Return a table that is scrolled by itself.
+
+    Args:
+        label: What it shows, for those who can't see it.
+        kind: Its class.
+        head: The heads of its columns, HTML.
+        rows: Its rows, HTML.
+    """
     heads = "".join(f'<th scope="col">{each}</th>' for each in head)
     lines = [
         f'<div class="lab" role="region" tabindex="0" aria-label="{escape(label)}">',
@@ -130,7 +138,7 @@ def matrix(label: str, entries: Sequence[Entry], titles: Mapping[str, str]) -> s
         head = f'<th scope="row">{title}<small>{_code(settings)}</small></th>'
         answers = "".join(_answer(column, own.get(column)) for column in columns)
         rows.append(f"<tr>{head}{answers}</tr>")
-    return _wrap(label, "matrix", ["Configuration", *map(escape, columns)], rows)
+    return wrap(label, "matrix", ["Configuration", *map(escape, columns)], rows)
 
 
 def listing(
@@ -164,7 +172,7 @@ def listing(
             for column, say in columns.items()
         )
         rows.append(f"<tr>{head}{_answer('Lost', each, page)}{others}</tr>")
-    return _wrap(label, "matrix", ["Fault and configuration", "Lost", *columns], rows)
+    return wrap(label, "matrix", ["Fault and configuration", "Lost", *columns], rows)
 
 
 OUTCOME_HEADS = (
@@ -216,7 +224,7 @@ def outcomes(label: str, entries: Sequence[Entry], titles: Mapping[str, str]) ->
                 )
             )
         rows.append(f'<tr id="{each.anchor}">{head}{rest}</tr>')
-    return _wrap(label, "runs", OUTCOME_HEADS, rows)
+    return wrap(label, "runs", OUTCOME_HEADS, rows)
 
 
 RUN_HEADS = (
@@ -304,4 +312,4 @@ def runs(entries: Sequence[Entry], titles: Mapping[str, Mapping[str, str]]) -> s
             f'<tr><th scope="rowgroup" colspan="{len(RUN_HEADS)}">{name}</th></tr>'
         )
         rows += [_run_row(each, titles.get(system, {})) for each in own]
-    return _wrap("The recorded runs", "runs", RUN_HEADS, rows)
+    return wrap("The recorded runs", "runs", RUN_HEADS, rows)

@@ -438,6 +438,26 @@ def test_kafka_acks_all_loses_nothing_when_the_leader_is_divided(
     assert all(map(lost_nothing, trials))
 
 
+@claim(servers="kafka", since="2.8", cells=["kafka/two-of-three-die-min-2/sigkill"])
+def test_kafka_refuses_with_one_broker_of_three_in_sync(
+    trials: Sequence[Trial],
+) -> None:
+    """With `acks=all` and `min.insync.replicas=2`, the last of three Kafka brokers
+    acknowledges nothing that is sent after the others died, until one of them is back.
+    """
+    assert all(map(lost_nothing, trials))
+    for each in trials:
+        assert each.time_line, "its time line is not recorded: run the cell again"
+        tried, heard = (
+            list(map(int, counts.split()))
+            for counts in (each.time_line.attempted, each.time_line.acknowledged)
+        )
+        # What is tried in the step in which the others die may be under way by then.
+        under_way = each.time_line.before + 1
+        outage = each.time_line.before + int(OUTAGE_S * 1000 / each.time_line.step_ms)
+        assert sum(heard[:outage]) <= sum(tried[:under_way])
+
+
 @claim(servers="redis", since="5.0", cells=["redis/aof-no-long/power-cut/ext4"])
 def test_redis_refuses_an_append_only_file_with_a_damaged_end(
     trials: Sequence[Trial],

@@ -10,6 +10,7 @@ from dataclasses import replace
 from snippets.labs.faults.plain import Plain
 from snippets.labs.plan import Expectation, LabPlan
 from snippets.labs.record import Trial
+from snippets.labs.scenarios.clients import BATCH, kind_of
 from snippets.labs.scenarios.consumers import KILLED, STALLED, Consumers
 from snippets.labs.scenarios.interface import Mishap, Scenario, ScenarioCell
 from snippets.labs.scenarios.lost_reply import (
@@ -21,8 +22,8 @@ from snippets.labs.scenarios.lost_reply import (
     REDIS_CLIENTS,
 )
 from snippets.labs.scenarios.memory import FULL, POLICIES
+from snippets.labs.scenarios.rebalance import JOINS, LEAVES, SHARED, Rebalance
 from snippets.labs.scenarios.trimmed import BOUND, DURING, OUTAGE, STREAMS, TOPICS
-from snippets.labs.scenarios.worker import BATCH
 from snippets.labs.trial import Plan
 from snippets.labs.workspace import Workspace
 from snippets.servers.cache import root
@@ -38,6 +39,37 @@ TRIALS = 5
 
 REDIS_KINDS = ("xack-after", "xack-before", "noack")
 KAFKA_KINDS = ("commit-after", "commit-before", "auto-commit", "auto-commit-librdkafka")
+HAND_OFF = (
+    "xack-hand-off",
+    "xack-when-done",
+    "auto-commit-hand-off",
+    "commit-when-done",
+)
+JOINING = (
+    "xack-after",
+    "auto-commit",
+    "commit-after",
+    "commit-seldom",
+    "commit-seldom-cooperative",
+    "commit-seldom-listener",
+    "auto-commit-librdkafka",
+    "commit-when-done",
+    "commit-after-librdkafka",
+    "commit-after-kip-848",
+    "commit-seldom-kip-848",
+    "commit-listener-kip-848",
+)
+LEAVING = (
+    "xack-after",
+    "noack",
+    "auto-commit",
+    "commit-after",
+    "commit-seldom",
+    "commit-seldom-listener",
+    "commit-done-listener",
+    "commit-after-librdkafka",
+    "commit-after-kip-848",
+)
 
 
 def _cells(mishap: Mishap, scenarios: Iterable[Scenario]) -> list[ScenarioCell]:
@@ -59,7 +91,17 @@ def _consumers(mishap: Mishap, *kinds: str) -> list[ScenarioCell]:
     return _cells(
         mishap,
         [
-            Consumers(each, REDIS if each in REDIS_KINDS else KAFKA, mishap)
+            Consumers(each, REDIS if kind_of(each).system == "redis" else KAFKA, mishap)
+            for each in kinds
+        ],
+    )
+
+
+def _pairs(mishap: Mishap, *kinds: str) -> list[ScenarioCell]:
+    return _cells(
+        mishap,
+        [
+            Rebalance(each, REDIS if kind_of(each).system == "redis" else SHARED, mishap)
             for each in kinds
         ],
     )
@@ -73,6 +115,16 @@ def skips(trial: Trial) -> bool:
 def repeats(trial: Trial) -> bool:
     """Tell whether a part of one batch was processed twice, and nothing skipped."""
     return trial.unprocessed == 0 and 0 < trial.repeated <= BATCH
+
+
+def exactly(trial: Trial) -> bool:
+    """Tell whether each value was processed, and none of them twice."""
+    return trial.unprocessed == trial.repeated == 0
+
+
+def again(trial: Trial) -> bool:
+    """Tell whether something was processed twice, and nothing skipped."""
+    return trial.unprocessed == 0 < trial.repeated
 
 
 def _once(trial: Trial) -> bool:
@@ -92,7 +144,13 @@ EXPECTATIONS = (
         Expectation(
             cells, "the log keeps everything", lambda t: t.lost == 0, control=True
         )
-        for cells in ("*/consumer-s*", "*/lost-replies", "*/unbounded/*")
+        for cells in (
+            "*/consumer-s*",
+            "*/consumer-joins",
+            "*/consumer-leaves",
+            "*/lost-replies",
+            "*/unbounded/*",
+        )
     ),
     Expectation(
         "redis/default-client/lost-replies",
@@ -123,7 +181,7 @@ EXPECTATIONS = (
         Expectation(
             f"{cells}/consumer-outage",
             "nothing is skipped",
-            lambda t: t.unprocessed == t.repeated == 0,
+            exactly,
         )
         for cells in ("*/unbounded", "redis/maxlen-acked")
     ),
@@ -177,6 +235,70 @@ EXPECTATIONS = (
         )
         for kind in ("redis/xack-after", "kafka/commit-after", "kafka/auto-commit")
     ),
+    *(
+        Expectation(
+            f"{kind}/consumer-sigkill",
+            "what the thread had left to do is skipped",
+            lambda t: t.unprocessed > BATCH and t.repeated == 0,
+        )
+        for kind in ("redis/xack-hand-off", "kafka/auto-commit-hand-off")
+    ),
+    *(
+        Expectation(
+            f"{kind}/consumer-sigkill",
+            "nothing is skipped, and no more than a batch done again",
+            lambda t: t.unprocessed == 0 and t.repeated <= BATCH,
+        )
+        for kind in ("redis/xack-when-done", "kafka/commit-when-done")
+    ),
+    *(
+        Expectation(f"{kind}/consumer-joins", "each value is processed once", exactly)
+        for kind in (
+            "redis/xack-after",
+            "kafka/auto-commit",
+            "kafka/commit-after",
+            "kafka/commit-seldom-listener",
+            "kafka/auto-commit-librdkafka",
+            "kafka/commit-after-*",
+            "kafka/commit-listener-kip-848",
+        )
+    ),
+    *(
+        Expectation(
+            f"{kind}/consumer-joins", "what is not committed is done twice", again
+        )
+        for kind in (
+            "kafka/commit-seldom",
+            "kafka/commit-seldom-cooperative",
+            "kafka/commit-seldom-kip-848",
+            "kafka/commit-when-done",
+        )
+    ),
+    *(
+        Expectation(f"{kind}/consumer-leaves", "the rest of the batch is skipped", skips)
+        for kind in (
+            "redis/noack",
+            "kafka/auto-commit",
+            "kafka/commit-seldom-listener",
+        )
+    ),
+    *(
+        Expectation(
+            f"{kind}/consumer-leaves", "what is not acknowledged is done twice", again
+        )
+        for kind in (
+            "redis/xack-after",
+            "kafka/commit-after",
+            "kafka/commit-seldom",
+            "kafka/commit-after-*",
+        )
+    ),
+    # Who stays may go on where it was itself, and not where the other has committed.
+    Expectation(
+        "kafka/commit-done-listener/consumer-leaves",
+        "nothing is skipped, and no more than a batch done again",
+        lambda t: t.unprocessed == 0 and t.repeated <= BATCH,
+    ),
 )
 
 
@@ -188,6 +310,9 @@ def full() -> LabPlan:
         *_cells(FULL, POLICIES),
         *_consumers(KILLED, *REDIS_KINDS, *KAFKA_KINDS),
         *_consumers(STALLED, "xack-after", "commit-after", "auto-commit"),
+        *_consumers(KILLED, *HAND_OFF),
+        *_pairs(JOINS, *JOINING),
+        *_pairs(LEAVES, *LEAVING),
     ]
     return LabPlan("delivery", QUESTION, cells, EXPECTATIONS)
 
@@ -204,6 +329,9 @@ QUICK = (
     "redis/noack/consumer-sigkill",
     "kafka/auto-commit/consumer-sigkill",
     "kafka/auto-commit-librdkafka/consumer-sigkill",
+    "kafka/auto-commit-hand-off/consumer-sigkill",
+    "kafka/commit-seldom/consumer-joins",
+    "kafka/commit-seldom-listener/consumer-joins",
 )
 
 

@@ -5,8 +5,10 @@ To record the cells again takes `nox -s labs -- delivery`.
 
 from collections.abc import Sequence
 
-from snippets.labs.delivery import repeats, skips
+from snippets.labs.delivery import again, exactly, repeats, skips
 from snippets.labs.record import Trial
+from snippets.labs.scenarios.clients import BATCH
+from snippets.labs.scenarios.lost_reply import IN_A_ROW
 from snippets.labs.scenarios.trimmed import BOUND, DURING
 from tests.ledger import claim
 
@@ -102,3 +104,139 @@ def test_kafka_consumer_that_stalls_does_its_batch_beside_its_heir(
     to another one: they are processed twice, and nothing is skipped.
     """
     assert all(map(repeats, trials))
+
+
+@claim(servers="redis", since="5.0", lab="delivery", cells=["redis/client-from-url/*"])
+def test_redis_client_from_url_repeats_nothing(
+    trials: Sequence[Trial],
+) -> None:
+    """A client of redis-py 8.1 made by `Redis.from_url` repeats no command: when replies
+    are lost it raises, and each entry is stored once, though its writer never hears
+    so.
+    """
+    assert all(
+        each.duplicated == 0 and each.unacknowledged == IN_A_ROW for each in trials
+    )
+
+
+@claim(servers="redis", since="5.0", lab="delivery", cells=["redis/xack-hand-off/*"])
+def test_redis_acknowledging_at_the_hand_off_loses_what_the_thread_had_left(
+    trials: Sequence[Trial],
+) -> None:
+    """When a Redis consumer acknowledges entries as it hands them to a thread and is
+    killed, what the thread had left to do is never processed.
+    """
+    assert all(each.unprocessed > BATCH for each in trials)
+
+
+@claim(servers="redis", since="6.2", lab="delivery", cells=["redis/xack-when-done/*"])
+def test_redis_acknowledging_from_the_thread_loses_nothing(
+    trials: Sequence[Trial],
+) -> None:
+    """When a Redis consumer that hands entries to a thread acknowledges each one that the
+    thread has done and is killed, every entry is processed.
+    """
+    assert all(each.unprocessed == 0 for each in trials)
+
+
+@claim(
+    servers="kafka", since="0.9", lab="delivery", cells=["kafka/auto-commit-hand-off/*"]
+)
+def test_kafka_auto_commit_loses_what_a_thread_had_left_to_do(
+    trials: Sequence[Trial],
+) -> None:
+    """When a consumer of kafka-python with auto-commit hands records to a thread and is
+    killed, what the thread had left to do is never processed: `poll` had committed it.
+    """
+    assert all(each.unprocessed > BATCH for each in trials)
+
+
+@claim(servers="kafka", since="0.9", lab="delivery", cells=["kafka/commit-when-done/*"])
+def test_kafka_committing_what_a_thread_has_done_loses_nothing(
+    trials: Sequence[Trial],
+) -> None:
+    """When a Kafka consumer that hands records to a thread commits only the offsets of
+    what the thread has done and is killed, every record is processed.
+    """
+    assert all(each.unprocessed == 0 for each in trials)
+
+
+@claim(
+    servers="redis",
+    since="5.0",
+    lab="delivery",
+    cells=["redis/xack-after/consumer-joins"],
+)
+def test_redis_new_consumer_changes_nothing_for_the_others(
+    trials: Sequence[Trial],
+) -> None:
+    """When a consumer joins a Redis group while another works on its batch, each entry is
+    processed once: it gets only what nobody was given.
+    """
+    assert all(map(exactly, trials))
+
+
+@claim(
+    servers="kafka",
+    since="0.9",
+    lab="delivery",
+    cells=["kafka/commit-after/consumer-joins", "kafka/auto-commit/consumer-joins"],
+)
+def test_kafka_python_gives_no_partition_away_before_it_polls(
+    trials: Sequence[Trial],
+) -> None:
+    """When a member joins while a consumer of kafka-python works on its batch, each
+    record is processed once if it acknowledges all that it has done before it polls
+    again, by commit or by auto-commit.
+    """
+    assert all(map(exactly, trials))
+
+
+@claim(
+    servers="kafka",
+    since="4.0",
+    lab="delivery",
+    cells=[
+        "kafka/commit-after-librdkafka/consumer-joins",
+        "kafka/commit-after-kip-848/consumer-joins",
+    ],
+)
+def test_kafka_confluent_client_gives_no_partition_away_in_mid_batch(
+    trials: Sequence[Trial],
+) -> None:
+    """When a member joins while a consumer of confluent-kafka works on its batch, each
+    record is processed once if it commits after each batch, by the classic protocol
+    and by KIP-848.
+    """
+    assert all(map(exactly, trials))
+
+
+@claim(
+    servers="kafka",
+    since="0.9",
+    lab="delivery",
+    cells=["kafka/commit-when-done/consumer-joins"],
+)
+def test_kafka_rebalance_repeats_what_a_thread_has_left_to_do(
+    trials: Sequence[Trial],
+) -> None:
+    """When a member joins while a thread has records left to do that its Kafka consumer
+    handed it, and polls on, the new member is given them as well: they are processed
+    twice.
+    """
+    assert all(map(again, trials))
+
+
+@claim(
+    servers="kafka",
+    since="0.9",
+    lab="delivery",
+    cells=["kafka/commit-seldom-listener/consumer-leaves"],
+)
+def test_kafka_listener_that_commits_the_position_skips_on_leaving(
+    trials: Sequence[Trial],
+) -> None:
+    """When a consumer of kafka-python is closed in the middle of its batch, a rebalance
+    listener that commits without naming offsets gives up the rest of the batch.
+    """
+    assert all(map(skips, trials))

@@ -3,10 +3,11 @@
 import io
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ from snippets.labs.faults.interface import FaultError
 from snippets.labs.faults.replies import HOST, LossyProxy
 from snippets.labs.history import GROUP, Action, Journal, Operation, Phase, read_so_far
 from snippets.labs.run import problems, run_lab
-from snippets.labs.scenarios.worker import client
+from snippets.labs.scenarios.clients import Settling, kind_of
+from snippets.labs.scenarios.worker import HandingOff, Work
 from snippets.labs.workspace import Workspace
+from snippets.servers.ready import attempts
 from tests.labs.histories import history_of, operation
 
 DELIVER, PROCESS, WRITE = Action.DELIVER, Action.PROCESS, Action.WRITE
@@ -144,7 +147,81 @@ def test_replies_that_never_come_can_not_be_lost() -> None:
 
 def test_there_is_no_worker_of_an_unknown_kind() -> None:
     with pytest.raises(ValueError, match="no worker of kind 'hasty'"):
-        client("hasty", HOST)
+        kind_of("hasty")
+
+
+class Offline:
+    """A client of nobody: gives batches, and remembers what is acknowledged."""
+
+    acknowledges_first = False
+
+    def __init__(self, *batches: list[int], owes: int = 1, exact: bool = False) -> None:
+        """Take note of what to give."""
+        self._batches = list(batches)
+        self.owes = owes
+        self.exact = exact
+        self.acknowledged: list[list[int]] = []
+        self.when_revoked: Settling = lambda: nullcontext(())
+
+    def take(self) -> Sequence[int]:
+        """See `clients.Client`."""
+        return self._batches.pop(0) if self._batches else []
+
+    def acknowledge(self, values: Sequence[int]) -> None:
+        """See `clients.Client`."""
+        self.acknowledged.append(list(values))
+
+    def close(self) -> None:
+        """See `clients.Client`."""
+
+
+def test_who_acknowledges_seldom_does_so_when_it_owes_enough_or_is_idle(
+    tmp_path: Path,
+) -> None:
+    taker = Offline([1, 2], [2, 3], [4], owes=3)
+    with Journal(tmp_path / "history.jsonl") as journal:
+        work = Work(taker, journal)
+        for _ in range(4):
+            work.step()
+    assert taker.acknowledged == [[1, 2, 3], [4]]
+
+
+class Revoked(Work):
+    """A consumer that is told in the middle of its batch that it has to give it up."""
+
+    def _do(self, value: int) -> None:
+        super()._do(value)
+        if value == 1:
+            self.settle()
+
+
+@pytest.mark.parametrize(("exact", "told"), [(True, [[1], [2]]), (False, [[1, 2]])])
+def test_who_commits_its_position_gives_up_the_rest_of_the_batch(
+    *, exact: bool, told: list[list[int]], tmp_path: Path
+) -> None:
+    taker = Offline([1, 2], exact=exact)
+    with Journal(tmp_path / "history.jsonl") as journal:
+        Revoked(taker, journal).step()
+    assert taker.acknowledged == told
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_who_hands_off_acknowledges_what_is_taken_or_what_is_done(
+    *, first: bool, tmp_path: Path
+) -> None:
+    taker = Offline([1, 2, 3], exact=True)
+    taker.acknowledges_first = first
+    path = tmp_path / "history.jsonl"
+    with Journal(path) as journal:
+        work = HandingOff(taker, journal)
+        for _ in attempts(60):
+            work.step()
+            actions = [each.action for each in read_so_far(path)]
+            told = list(chain.from_iterable(taker.acknowledged))
+            if told == [1, 2, 3] and actions.count(PROCESS) == len(told):
+                break
+    before = actions.index(Action.ACKNOWLEDGE) < actions.index(PROCESS)
+    assert before is first
 
 
 def test_names_are_unique_and_every_expectation_is_about_some_cell(
@@ -162,12 +239,19 @@ def test_names_are_unique_and_every_expectation_is_about_some_cell(
 
 
 def names_of_redis() -> list[str]:
-    """Return the names of the cells that are quick enough for a test."""
+    """Return the names of the cells that take a few seconds each."""
     names = [each.name for each in delivery.full().cells]
     return [name for name in names if name.startswith("redis/")]
 
 
-@pytest.mark.parametrize("name", [*names_of_redis(), "kafka/idempotence-on/lost-replies"])
+OF_KAFKA = (
+    "kafka/idempotence-on/lost-replies",
+    "kafka/auto-commit-hand-off/consumer-sigkill",
+    "kafka/commit-listener-kip-848/consumer-joins",
+)
+
+
+@pytest.mark.parametrize("name", [*names_of_redis(), *OF_KAFKA])
 def test_a_cell_shows_what_it_must(name: str, workspace: Workspace) -> None:
     lab = delivery.full()
     cells = [replace(each, trials=1) for each in lab.cells if each.name == name]

@@ -27,6 +27,18 @@ TITLES = {
     "commit-before": "Commit before the work",
     "auto-commit": "kafka-python commits by itself",
     "auto-commit-librdkafka": "librdkafka commits by itself",
+    "xack-hand-off": "XACK when a thread is given the work",
+    "xack-when-done": "XACK when a thread has done the work",
+    "auto-commit-hand-off": "kafka-python commits by itself, a thread works",
+    "commit-when-done": "Commit of what a thread has done",
+    "commit-seldom": "Commit when no record is left",
+    "commit-seldom-cooperative": "The same, with the cooperative assignor",
+    "commit-seldom-listener": "The same, and a commit in the rebalance listener",
+    "commit-done-listener": "The same, and in the listener the offsets of what is done",
+    "commit-after-librdkafka": "librdkafka, commit after the work",
+    "commit-after-kip-848": "librdkafka by KIP-848, commit after the work",
+    "commit-seldom-kip-848": "librdkafka by KIP-848, commit when no record is left",
+    "commit-listener-kip-848": "librdkafka by KIP-848, and a commit in the callback",
 }
 
 

@@ -7,20 +7,21 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from snippets.labs import history
 from snippets.labs.faults.interface import FaultError
 from snippets.labs.history import Action, Phase
 from snippets.labs.load import Consumer
 from snippets.labs.record import ROOT
+from snippets.labs.scenarios.clients import AUTO_COMMIT_MS, BATCH, Member, kind_of
 from snippets.labs.scenarios.interface import PATIENCE_S, Ending, Mishap, Stage
 from snippets.labs.scenarios.survivor import (
     KafkaSurvivor,
     RedisSurvivor,
     work_off,
 )
-from snippets.labs.scenarios.worker import AUTO_COMMIT_MS, BATCH, NAME
+from snippets.labs.scenarios.worker import NAME
 from snippets.labs.systems.kafka import KafkaSystem, RunningKafka
 from snippets.labs.systems.redis import RedisSystem, RunningRedis, connect
 from snippets.servers.local.process import Process
@@ -33,35 +34,25 @@ AFTER = (25, 75)
 KILLED = Mishap("consumer SIGKILL")
 STALLED = Mishap("consumer stalls")
 
-WHO_ACKNOWLEDGES = {
-    "xack-after": "XACK after the work for a batch",
-    "xack-before": "XACK before the work for a batch",
-    "noack": "XREADGROUP NOACK: nobody",
-    "commit-after": "commit() after the work for a batch",
-    "commit-before": "commit() before the work for a batch",
-    "auto-commit": "kafka-python's auto-commit, in poll()",
-    "auto-commit-librdkafka": "confluent-kafka's auto-commit, in its own thread",
-}
-
 
 class Worker(Process):
     """A consumer that is a process, and what it has said in the history."""
 
-    def __init__(self, kind: str, address: str, stage: Stage) -> None:
+    def __init__(self, kind: str, member: Member, stage: Stage) -> None:
         """Take note of what to run."""
-        folder = stage.folder / "worker"
+        folder = stage.folder / member.name
         folder.mkdir()
         self._history = stage.history.resolve()
-        arguments = json.dumps([kind, address, str(self._history)])
+        arguments = json.dumps([kind, str(self._history), *astuple(member)])
         command = [sys.executable, "-m", "snippets.labs.scenarios.worker", arguments]
-        super().__init__(NAME, command, folder, {"PYTHONPATH": str(ROOT)})
+        super().__init__(member.name, command, folder, {"PYTHONPATH": str(ROOT)})
 
     def counts(self) -> tuple[int, int]:
         """Return how many values it has taken, and for how many it has done the work."""
         done = Counter(
             each.action
             for each in history.read_so_far(self._history)
-            if each.process == NAME and each.phase is Phase.OK
+            if each.process == self.name and each.phase is Phase.OK
         )
         return done[Action.DELIVER], done[Action.PROCESS]
 
@@ -106,28 +97,13 @@ class Consumers:
     @property
     def settings(self) -> dict[str, str]:
         """See `interface.Scenario`."""
-        settings = {
-            **self.base.settings,
-            "acknowledged by": WHO_ACKNOWLEDGES[self.kind],
-            "batch": str(BATCH),
-        }
-        if self.kind.startswith("auto"):
-            settings["auto.commit.interval.ms"] = str(AUTO_COMMIT_MS)
-        if self.kind.endswith("librdkafka"):
-            version = importlib.metadata.version("confluent-kafka")
-            settings["client"] = f"confluent-kafka {version}"
-        return settings
+        return {**self.base.settings, **settings_of(self.kind)}
 
     def play(self, stage: Stage) -> Ending:
         """See `interface.Scenario`."""
         with self._run(stage) as running:
             stage.write(running.writer(), VALUES)
-            address = (
-                running.url
-                if isinstance(running, RunningRedis)
-                else running.server.bootstrap_servers
-            )
-            worker = Worker(self.kind, address, stage)
+            worker = Worker(self.kind, Member(address_of(running), NAME), stage)
             worker.start()
             try:
                 self._strike(worker, stage)
@@ -151,9 +127,14 @@ class Consumers:
     def _strike(self, worker: Worker, stage: Stage) -> None:
         after = random.Random(stage.seed).randint(*AFTER)  # noqa: S311
 
+        hands_off = kind_of(self.kind).hands_off
+
         # The second half of a batch: auto-commit has had its time, and work is left.
         def in_the_middle(taken: int, done: int) -> bool:
-            return done >= after and 0 < taken - done <= BATCH // 2
+            left = taken - done
+            return done >= after and (
+                left > BATCH if hands_off else 0 < left <= BATCH // 2
+            )
 
         worker.until(in_the_middle, "come to the middle of a batch")
         stage.journal.note(self.mishap.name, Action.FAULT, 1, Phase.INVOKE)
@@ -162,6 +143,29 @@ class Consumers:
         else:
             worker.kill()
         stage.journal.note(self.mishap.name, Action.FAULT, 1, Phase.OK)
+
+
+def address_of(running: RunningRedis | RunningKafka) -> str:
+    """Return where a client connects."""
+    if isinstance(running, RunningRedis):
+        return running.url
+    return running.server.bootstrap_servers
+
+
+def settings_of(kind: str) -> dict[str, str]:
+    """Return what a record shows of a kind of consumer."""
+    settings = {
+        "acknowledged by": kind_of(kind).acknowledged_by,
+        "batch": str(BATCH),
+    }
+    if kind.startswith("auto"):
+        settings["auto.commit.interval.ms"] = str(AUTO_COMMIT_MS)
+    if kind.endswith(("librdkafka", "kip-848")):
+        version = importlib.metadata.version("confluent-kafka")
+        settings["client"] = f"confluent-kafka {version}"
+    if kind.endswith("kip-848"):
+        settings["group.protocol"] = "consumer"
+    return settings
 
 
 def _survivor(running: RunningRedis | RunningKafka) -> Consumer:

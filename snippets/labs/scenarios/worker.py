@@ -1,205 +1,130 @@
-"""A consumer that is a process of its own, and so can be killed or frozen.
+"""A consumer that is a process of its own, and so can be killed, frozen or sent away.
 
-`python -m snippets.labs.scenarios.worker KIND ADDRESS HISTORY` works until it is killed.
+`python -m snippets.labs.scenarios.worker ARGUMENTS`, a list in JSON, works until it is
+killed. Asked to end (`SIGTERM`), it leaves at once, in the middle of its batch.
 """
 
 import json
+import queue
+import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from types import FrameType
 
-from kafka import KafkaConsumer
-from kafka.errors import KafkaError
-
-from snippets.labs.history import GROUP, LOG, Action, Journal, Phase
-from snippets.labs.scenarios.survivor import MEMBER, SESSION_MS
-from snippets.labs.systems.kafka import ANSWER_MS, PARTITION, POLL_MS, RECONNECT
-from snippets.labs.systems.redis import FIELD, connect
+from snippets.labs.history import GROUP, Action, Journal, Phase
+from snippets.labs.scenarios.clients import Client, Member, NotAcknowledged, kind_of
 
 NAME = "consumer-1"
-BATCH = 20
 # The work for one value; half a batch is much longer than the interval of auto-commit.
 WORK_S = 0.03
-AUTO_COMMIT_MS = 100
-BLOCK_MS = 50
-FULL_BATCH_S = 1.0
 
 
-class Refused(Exception):  # noqa: N818 - it is an answer, and not an error
-    """The server does not take the acknowledgement."""
+class Work:
+    """Takes batches, and does their work value by value."""
 
+    def __init__(self, taker: Client, journal: Journal, name: str = NAME) -> None:
+        """Take note of what to do."""
+        self._taker = taker
+        self._journal = journal
+        self._name = name
+        # What is taken and not acknowledged, in the order of taking.
+        self._owed: list[int] = []
+        self._done: set[int] = set()
+        taker.when_revoked = self.settling
 
-class Client(Protocol):
-    """How a worker takes values, and when it acknowledges them."""
+    def _note(self, action: Action, phase: Phase, values: Sequence[int]) -> None:
+        for value in values:
+            self._journal.note(self._name, action, value, phase, key=GROUP)
 
-    acknowledges_first: bool
-    """Whether the acknowledgement comes before the work."""
-
-    def take(self) -> Sequence[int]:
-        """Return the next values, up to a batch."""
-
-    def acknowledge(self) -> bool:
-        """Acknowledge what was taken last, unless something else does so.
-
-        Returns:
-            Whether this client has done it.
-
-        Raises:
-            Refused: The server refuses it.
-        """
-
-
-class RedisWorker:
-    """Reads with XREADGROUP, as `consumer`."""
-
-    def __init__(self, url: str, *, noack: bool, acknowledges_first: bool) -> None:
-        """Connect."""
-        self._client = connect(url)
-        self._noack = noack
-        self._ids: list[str] = []
-        self.acknowledges_first = acknowledges_first
-
-    def take(self) -> Sequence[int]:
-        """See `Client`."""
-        reply: Any = self._client.xreadgroup(
-            GROUP,
-            "consumer",
-            {LOG: ">"},
-            count=BATCH,
-            block=BLOCK_MS,
-            noack=self._noack,
-        )
-        entries = reply[0][1] if reply else []
-        self._ids = [entry for entry, _ in entries]
-        return [int(fields[FIELD]) for _, fields in entries]
-
-    def acknowledge(self) -> bool:
-        """See `Client`."""
-        if self._noack:
-            return False
-        self._client.xack(LOG, GROUP, *self._ids)
-        return True
-
-
-class KafkaWorker:
-    """Reads with kafka-python, as a member of the group."""
-
-    def __init__(self, servers: str, *, auto: bool, acknowledges_first: bool) -> None:
-        """Join the group."""
-        self._auto = auto
-        self.acknowledges_first = acknowledges_first
-        self._consumer = KafkaConsumer(
-            LOG,
-            bootstrap_servers=servers,
-            group_id=GROUP,
-            auto_offset_reset="earliest",
-            enable_auto_commit=auto,
-            auto_commit_interval_ms=AUTO_COMMIT_MS,
-            max_poll_records=BATCH,
-            **MEMBER,
-            **RECONNECT,
-        )
-
-    def take(self) -> Sequence[int]:
-        """See `Client`."""
-        records = self._consumer.poll(timeout_ms=POLL_MS).get(PARTITION, [])
-        return [int(each.value) for each in records]
-
-    def acknowledge(self) -> bool:
-        """See `Client`."""
-        if self._auto:
-            return False
-        try:
-            self._consumer.commit(timeout_ms=ANSWER_MS)
-        except KafkaError as error:
-            raise Refused from error
-        return True
-
-
-class LibrdkafkaWorker:
-    """Reads with confluent-kafka, whose thread commits what was handed out."""
-
-    acknowledges_first = False
-
-    def __init__(self, servers: str) -> None:
-        """Join the group."""
-        import confluent_kafka
-
-        self._consumer = confluent_kafka.Consumer(
-            {
-                "bootstrap.servers": servers,
-                "group.id": GROUP,
-                "auto.offset.reset": "earliest",
-                "enable.auto.commit": True,
-                "auto.commit.interval.ms": AUTO_COMMIT_MS,
-                "session.timeout.ms": SESSION_MS,
-                "heartbeat.interval.ms": 500,
-            }
-        )
-        self._consumer.subscribe([LOG])
-
-    def take(self) -> Sequence[int]:
-        """See `Client`."""
-        messages = self._consumer.consume(BATCH, FULL_BATCH_S)
-        return [int(each.value() or b"0") for each in messages if not each.error()]
-
-    def acknowledge(self) -> bool:
-        """See `Client`."""
-        return False
-
-
-def client(kind: str, address: str) -> Client:
-    """Connect a client of a kind; see `KINDS` in `consumers`."""
-    match kind:
-        case "xack-after" | "xack-before" | "noack":
-            before = kind == "xack-before"
-            noack = kind == "noack"
-            return RedisWorker(address, noack=noack, acknowledges_first=before)
-        case "auto-commit-librdkafka":
-            return LibrdkafkaWorker(address)
-        case "commit-after" | "commit-before" | "auto-commit":
-            auto, before = kind == "auto-commit", kind == "commit-before"
-            return KafkaWorker(address, auto=auto, acknowledges_first=before)
-        case _:
-            raise ValueError(f"there is no worker of kind {kind!r}")
-
-
-def work(taker: Client, journal: Journal) -> None:
-    """Take a batch, and do its work value by value."""
-    values = taker.take()
-
-    def note(action: Action, phase: Phase, *noted: int) -> None:
-        for value in noted:
-            journal.note(NAME, action, value, phase, key=GROUP)
-
-    def acknowledge() -> None:
-        note(Action.ACKNOWLEDGE, Phase.INVOKE, *values)
-        try:
-            done = taker.acknowledge()
-        except Refused:
-            note(Action.ACKNOWLEDGE, Phase.UNKNOWN, *values)
-        else:
-            note(Action.ACKNOWLEDGE, Phase.OK if done else Phase.UNKNOWN, *values)
-
-    note(Action.DELIVER, Phase.OK, *values)
-    if values and taker.acknowledges_first:
-        acknowledge()
-    for value in values:
+    def _do(self, value: int) -> None:
         threading.Event().wait(WORK_S)
-        note(Action.PROCESS, Phase.OK, value)
-    if values and not taker.acknowledges_first:
-        acknowledge()
+        self._note(Action.PROCESS, Phase.OK, [value])
+        self._done.add(value)
+
+    @contextmanager
+    def settling(self) -> Iterator[Sequence[int]]:
+        """Give what is done, or all that is taken if the client can't tell them apart.
+
+        It is acknowledged by the end of the block, unless that raises `NotAcknowledged`.
+        """
+        exact = self._taker.exact and not self._taker.acknowledges_first
+        values = [each for each in self._owed if each in self._done or not exact]
+        self._owed = [each for each in self._owed if each not in values]
+        self._note(Action.ACKNOWLEDGE, Phase.INVOKE, values)
+        try:
+            yield values
+        except NotAcknowledged:
+            self._note(Action.ACKNOWLEDGE, Phase.UNKNOWN, values)
+        else:
+            self._note(Action.ACKNOWLEDGE, Phase.OK, values)
+
+    def settle(self) -> None:
+        """Acknowledge it."""
+        with self.settling() as values:
+            if values:
+                self._taker.acknowledge(values)
+
+    def _take(self) -> Sequence[int]:
+        values = self._taker.take()
+        self._note(Action.DELIVER, Phase.OK, values)
+        # After a rebalance it may get again what it has not acknowledged.
+        self._owed = list(dict.fromkeys([*self._owed, *values]))
+        self._done -= set(values)
+        if self._taker.acknowledges_first:
+            self.settle()
+        return values
+
+    def step(self) -> None:
+        """Take a batch and do its work; acknowledge it when it is time to."""
+        values = self._take()
+        for value in values:
+            self._do(value)
+        # Whoever finds nothing to do has time to acknowledge.
+        if len(self._owed) >= self._taker.owes or not values:
+            self.settle()
+
+
+class HandingOff(Work):
+    """Takes batch after batch, and leaves the work to a thread."""
+
+    def __init__(self, taker: Client, journal: Journal, name: str = NAME) -> None:
+        """Start the thread."""
+        super().__init__(taker, journal, name)
+        self._handed_off: queue.SimpleQueue[int] = queue.SimpleQueue()
+        threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            self._do(self._handed_off.get())
+
+    def step(self) -> None:
+        """Take a batch, and hand it off; acknowledge what the thread has done."""
+        for value in self._take():
+            self._handed_off.put(value)
+        self.settle()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise SystemExit
 
 
 def main() -> None:
     """Work for ever."""
-    kind, address, path = json.loads(sys.argv[1])
-    taker = client(kind, address)
-    with Journal(Path(path)) as journal:
-        while True:
-            work(taker, journal)
+    kind, history, address, name, partitions = json.loads(sys.argv[1])
+    chosen = kind_of(kind)
+    taker = chosen.connect(Member(address, name, partitions))
+    with Journal(Path(history)) as journal:
+        working = HandingOff if chosen.hands_off else Work
+        work = working(taker, journal, name)
+        signal.signal(signal.SIGTERM, _leave)
+        try:
+            while True:
+                work.step()
+        finally:
+            taker.close()
 
 
 if __name__ == "__main__":

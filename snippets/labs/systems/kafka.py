@@ -1,11 +1,12 @@
 """Kafka as a system under test: one topic, one group, one broker or three."""
 
+import heapq
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError, MessageSizeTooLargeError, NotEnoughReplicasError
@@ -40,7 +41,12 @@ class KafkaWriter:
     """Sends values without waiting; the answers come later, from another thread."""
 
     def __init__(
-        self, settings: Mapping[str, Any], acks: str, *, idempotent: bool = True
+        self,
+        settings: Mapping[str, Any],
+        acks: str,
+        *,
+        idempotent: bool = True,
+        partitions: int = 1,
     ) -> None:
         """Connect; see `load.Writer`.
 
@@ -48,7 +54,9 @@ class KafkaWriter:
             settings: How to connect.
             acks: What the producer waits for: `0`, `1` or `all`.
             idempotent: Whether it numbers its batches, where `acks` lets it.
+            partitions: How many there are; a value after the other goes to each in turn.
         """
+        self._partitions = partitions
         self._producer = KafkaProducer(
             acks=acks if acks == "all" else int(acks),
             enable_idempotence=idempotent and acks == "all",
@@ -62,7 +70,9 @@ class KafkaWriter:
     def write(self, value: int, answer: Callable[[Phase], None]) -> None:
         """See `load.Writer`."""
         try:
-            sent = self._producer.send(LOG, str(value).encode(), partition=0)
+            sent = self._producer.send(
+                LOG, str(value).encode(), partition=value % self._partitions
+            )
         except KafkaError:  # it was not even put in a batch
             answer(Phase.FAIL)
             return
@@ -160,6 +170,7 @@ class RunningKafka:
     links: Mapping[str, Link] = field(default_factory=dict)
     network: Network | None = None
     struck: int = 0
+    partitions: ClassVar[Sequence[TopicPartition]] = (PARTITION,)
 
     @property
     def everything(self) -> list[Target]:
@@ -181,9 +192,9 @@ class RunningKafka:
         return {"Kafka": self.server.version, "kafka-python": client}
 
     def make_topic(self, settings: Mapping[str, str], replicas: int) -> None:
-        """Make the topic, of one partition with so many replicas in sync."""
+        """Make the topic, with so many replicas in sync of each partition."""
         options = {
-            "num_partitions": 1,
+            "num_partitions": len(self.partitions),
             "replication_factor": replicas,
             "configs": dict(settings),
         }
@@ -219,7 +230,9 @@ class RunningKafka:
 
     def writer(self) -> KafkaWriter:
         """See `interface.Running`."""
-        return KafkaWriter(self.server.settings, self.acks)
+        return KafkaWriter(
+            self.server.settings, self.acks, partitions=len(self.partitions)
+        )
 
     def consumer(self) -> KafkaReader:
         """See `interface.Running`."""
@@ -280,7 +293,7 @@ class RunningKafka:
             consumer.close(autocommit=False, timeout_ms=ANSWER_MS)
 
     def _mark_end(self) -> None:
-        """Append an empty record, and wait until all replicas in sync have it.
+        """Append an empty record to each partition, until all replicas in sync have it.
 
         What is acknowledged before can be read from then on, and with `acks` other than
         `all` not earlier.
@@ -293,23 +306,27 @@ class RunningKafka:
             **RECONNECT,
             **self.server.settings,
         ) as producer:
-            producer.send(LOG, b"", partition=0).get(PATIENCE_S)
+            for each in self.partitions:
+                producer.send(LOG, b"", partition=each.partition).get(PATIENCE_S)
 
     def values(self) -> list[int]:
-        """See `interface.Running`."""
+        """Return what is left; of partitions, each has its order, and all have none.
+
+        Values in ascending order in their partitions are so in the whole.
+        """
         self._mark_end()
         consumer = _consumer(self.server.settings)
-        found: list[int] = []
+        found: dict[TopicPartition, list[int]] = {each: [] for each in self.partitions}
         try:
-            consumer.assign([PARTITION])
-            consumer.seek_to_beginning(PARTITION)
-            end = consumer.end_offsets([PARTITION])[PARTITION]
+            consumer.assign(self.partitions)
+            consumer.seek_to_beginning(*self.partitions)
+            ends = consumer.end_offsets(self.partitions)
             for _ in attempts(PATIENCE_S):
-                if consumer.position(PARTITION) >= end:
-                    return found
-                records = consumer.poll(timeout_ms=POLL_MS).get(PARTITION, [])
-                found += _values(records)
-            raise ServersError(f"the topic can't be read to its end, {end}")
+                if all(consumer.position(each) >= end for each, end in ends.items()):
+                    return list(heapq.merge(*found.values()))
+                for each, records in consumer.poll(timeout_ms=POLL_MS).items():
+                    found[each] += _values(records)
+            raise ServersError(f"the topic can't be read to its end, {ends}")
         finally:
             consumer.close(autocommit=False, timeout_ms=ANSWER_MS)
 

@@ -137,7 +137,7 @@ def interruption(things: str) -> Callable[[Mapping[str, Cell]], str]:
 
 
 def wrong_side(things: str) -> Callable[[Mapping[str, Cell]], str]:
-    """Say how much is acknowledged in a partition, and how much is lost.
+    """Say how much the wrong side acknowledges after a fault, and how much is lost.
 
     Args:
         things: What is acknowledged: `entries` or `records`.
@@ -147,7 +147,7 @@ def wrong_side(things: str) -> Callable[[Mapping[str, Cell]], str]:
         found = pool(cells.values())
         return (
             f"In {counted(len(found.trials), 'trial')}, {count(found.meanwhile)} "
-            f"{things} were acknowledged between the cut and the end of the partition; "
+            f"{things} were acknowledged between the fault and the end of its repair; "
             f"{count(found.lost)} were lost."
         )
 

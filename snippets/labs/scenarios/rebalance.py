@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import ClassVar
 
 from kafka import KafkaConsumer, TopicPartition
@@ -11,11 +10,11 @@ from snippets.labs import checkers, history
 from snippets.labs.faults.interface import FaultError
 from snippets.labs.history import GROUP, LOG, Action, Phase
 from snippets.labs.scenarios.clients import BATCH, FETCH_BYTES, Member
-from snippets.labs.scenarios.consumers import Worker, address_of, settings_of
+from snippets.labs.scenarios.consumers import Consumers, Worker, address_of
 from snippets.labs.scenarios.interface import PATIENCE_S, Ending, Mishap, Stage
 from snippets.labs.scenarios.survivor import BROKER, RedisSurvivor, work_off
 from snippets.labs.systems.kafka import KafkaSystem, RunningKafka
-from snippets.labs.systems.redis import RedisSystem, RunningRedis, connect
+from snippets.labs.systems.redis import RunningRedis, connect
 from snippets.servers.ready import attempts
 
 JOINS = Mishap("consumer joins")
@@ -87,39 +86,13 @@ def _until_at_rest(
     raise FaultError(f"the group is not at its end after {PATIENCE_S:g} s")
 
 
-@dataclass(frozen=True)
-class Rebalance:
-    """Two workers of one kind, and what one of them does; see `interface.Scenario`.
-
-    Attributes:
-        kind: The kind of worker.
-        base: The servers.
-        mishap: `JOINS` or `LEAVES`.
-    """
-
-    kind: str
-    base: RedisSystem | KafkaSystem
-    mishap: Mishap
-
-    @property
-    def system(self) -> str:
-        """See `interface.Scenario`."""
-        return self.base.system
-
-    @property
-    def name(self) -> str:
-        """The kind of worker."""
-        return self.kind
-
-    @property
-    def guarantee(self) -> str:
-        """See `interface.Scenario`."""
-        return self.base.guarantee
+class Rebalance(Consumers):
+    """Two workers of one kind, of which one joins or leaves; see `Consumers`."""
 
     @property
     def settings(self) -> dict[str, str]:
         """See `interface.Scenario`."""
-        settings = {**self.base.settings, **settings_of(self.kind)}
+        settings = super().settings
         if isinstance(self.base, KafkaSystem):
             settings["topic: partitions"] = str(len(RunningShared.partitions))
             settings["max.partition.fetch.bytes"] = str(FETCH_BYTES)

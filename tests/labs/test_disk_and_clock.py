@@ -73,4 +73,6 @@ def test_redis_ids_go_on_growing_when_its_clock_steps_back(workspace: Workspace)
         # It is the same millisecond still, by a clock that is to come there in an hour.
         milliseconds, _, number = first.partition("-")
         assert second == f"{milliseconds}-{int(number) + 1}"
+        node = running.targets[0].node.pid
         assert running.values() == [1, 2]
+    assert not list(clock.SHARED_MEMORY.glob(f"*faketime_*_{node}"))

@@ -4,11 +4,11 @@ A preloaded library, libfaketime, tells a server another time. The monotonic clo
 no correction touches, stays as it is.
 """
 
+import contextlib
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from snippets.labs.workspace import Workspace
 FAKETIME_FILE = "FAKETIME_TIMESTAMP_FILE"
 HOUR_S = 3600
 NOW, BACK = "+0", f"-{HOUR_S}"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 PLACES = ("*/faketime/libfaketime.so.1", "faketime/libfaketime.so.1")
 
 
@@ -27,6 +28,19 @@ def library() -> Path | None:
     """Return where the library is installed."""
     lib = Path("/usr/lib")
     return next((found for place in PLACES for found in lib.glob(place)), None)
+
+
+def forget_the_dead() -> None:
+    """Remove what the library has shared with processes that were killed.
+
+    A process that ends by itself removes its own.
+    """
+    for shared in SHARED_MEMORY.glob("faketime_shm_*"):
+        pid = shared.name.rpartition("_")[2]
+        if not Path("/proc", pid).exists():
+            with contextlib.suppress(PermissionError):
+                shared.unlink(missing_ok=True)
+                (SHARED_MEMORY / f"sem.faketime_sem_{pid}").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -52,12 +66,14 @@ class FakeClock:
             )
         return None
 
-    @contextmanager
+    @contextlib.contextmanager
     def disk(self, name: str, folder: Path) -> Iterator[PlainDisk]:
         """See `interface.Medium`."""
         clock = folder / f"{name}.clock"
         clock.write_text(NOW)
-        with self.plain.disk(name, folder) as disk:
+        with contextlib.ExitStack() as stack:
+            stack.callback(forget_the_dead)
+            disk = stack.enter_context(self.plain.disk(name, folder))
             environment = {
                 "LD_PRELOAD": str(library()),
                 FAKETIME_FILE: str(clock),

@@ -53,7 +53,9 @@ def test_kafka_retention_skips_what_a_consumer_was_away_for(
     assert all(each.unprocessed >= DURING for each in trials)
 
 
-@claim(servers="redis", since="5.0", lab="delivery", cells=["redis/noack/*"])
+@claim(
+    servers="redis", since="5.0", lab="delivery", cells=["redis/noack/consumer-sigkill"]
+)
 def test_redis_noack_loses_the_batch_of_a_killed_consumer(
     trials: Sequence[Trial],
 ) -> None:
@@ -194,6 +196,39 @@ def test_kafka_python_gives_no_partition_away_before_it_polls(
 
 @claim(
     servers="kafka",
+    since="0.9",
+    lab="delivery",
+    cells=[
+        "kafka/commit-seldom/consumer-joins",
+        "kafka/commit-seldom-cooperative/consumer-joins",
+    ],
+)
+def test_kafka_rebalance_repeats_what_is_done_and_not_committed(
+    trials: Sequence[Trial],
+) -> None:
+    """When a member joins, records are processed again that a consumer of kafka-python
+    has done and not committed, with the cooperative assignor, too.
+    """
+    assert all(map(again, trials))
+
+
+@claim(
+    servers="kafka",
+    since="0.9",
+    lab="delivery",
+    cells=["kafka/commit-seldom-listener/consumer-joins"],
+)
+def test_kafka_committing_in_the_listener_repeats_nothing_when_a_member_joins(
+    trials: Sequence[Trial],
+) -> None:
+    """When a member joins, a consumer of kafka-python that commits in its rebalance
+    listener has each record processed once, though it commits seldom otherwise.
+    """
+    assert all(map(exactly, trials))
+
+
+@claim(
+    servers="kafka",
     since="4.0",
     lab="delivery",
     cells=[
@@ -207,6 +242,36 @@ def test_kafka_confluent_client_gives_no_partition_away_in_mid_batch(
     """When a member joins while a consumer of confluent-kafka works on its batch, each
     record is processed once if it commits after each batch, by the classic protocol
     and by KIP-848.
+    """
+    assert all(map(exactly, trials))
+
+
+@claim(
+    servers="kafka",
+    since="4.0",
+    lab="delivery",
+    cells=["kafka/commit-seldom-kip-848/consumer-joins"],
+)
+def test_kafka_new_protocol_repeats_what_is_done_and_not_committed(
+    trials: Sequence[Trial],
+) -> None:
+    """When a member joins under KIP-848, `group.protocol=consumer`, records are processed
+    again that a consumer of confluent-kafka has done and not committed.
+    """
+    assert all(map(again, trials))
+
+
+@claim(
+    servers="kafka",
+    since="4.0",
+    lab="delivery",
+    cells=["kafka/commit-listener-kip-848/consumer-joins"],
+)
+def test_kafka_committing_on_revoke_repeats_nothing_by_the_new_protocol(
+    trials: Sequence[Trial],
+) -> None:
+    """When a member joins under KIP-848, a consumer of confluent-kafka that commits in
+    `on_revoke` has each record processed once, though it commits seldom otherwise.
     """
     assert all(map(exactly, trials))
 
@@ -240,3 +305,63 @@ def test_kafka_listener_that_commits_the_position_skips_on_leaving(
     listener that commits without naming offsets gives up the rest of the batch.
     """
     assert all(map(skips, trials))
+
+
+@claim(
+    servers="kafka",
+    since="0.9",
+    lab="delivery",
+    cells=["kafka/commit-done-listener/consumer-leaves"],
+)
+def test_kafka_listener_that_commits_what_is_done_skips_nothing(
+    trials: Sequence[Trial],
+) -> None:
+    """When a consumer of kafka-python is closed in the middle of its batch, a rebalance
+    listener that commits the offsets of what is done skips nothing.
+    """
+    assert all(each.unprocessed == 0 for each in trials)
+
+
+@claim(
+    servers="redis",
+    since="6.2",
+    lab="delivery",
+    cells=["redis/xack-after/consumer-leaves"],
+)
+def test_redis_consumer_that_leaves_in_mid_batch_leaves_it_to_be_claimed(
+    trials: Sequence[Trial],
+) -> None:
+    """When a Redis consumer that acknowledges after the work ends in the middle of its
+    batch, nothing is skipped, and who claims the batch does a part of it again.
+    """
+    assert all(map(repeats, trials))
+
+
+@claim(
+    servers="redis",
+    since="5.0",
+    lab="delivery",
+    cells=["redis/noack/consumer-leaves"],
+)
+def test_redis_consumer_that_leaves_in_mid_batch_takes_it_along_with_noack(
+    trials: Sequence[Trial],
+) -> None:
+    """When a Redis consumer that reads with `NOACK` ends in the middle of its batch, the
+    rest of the batch is never processed.
+    """
+    assert all(map(skips, trials))
+
+
+@claim(
+    servers="kafka",
+    since="0.9",
+    lab="delivery",
+    cells=["kafka/commit-after*/consumer-leaves"],
+)
+def test_kafka_consumer_that_leaves_in_mid_batch_has_it_done_again(
+    trials: Sequence[Trial],
+) -> None:
+    """When a Kafka consumer that commits after the work closes in the middle of its
+    batch, nothing is skipped, and a part of the batch is done again, under KIP-848, too.
+    """
+    assert all(map(repeats, trials))

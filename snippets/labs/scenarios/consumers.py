@@ -56,6 +56,14 @@ class Worker(Process):
         )
         return done[Action.DELIVER], done[Action.PROCESS]
 
+    def processed(self) -> list[int]:
+        """Return the values for which it has done the work."""
+        return [
+            each.value
+            for each in history.read_so_far(self._history)
+            if each.process == self.name and each.action is Action.PROCESS
+        ]
+
     def until(self, reached: Callable[[int, int], bool], what: str) -> None:
         """Wait until its counts fulfil a condition."""
         for _ in attempts(PATIENCE_S):

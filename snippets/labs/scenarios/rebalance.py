@@ -103,8 +103,9 @@ class Rebalance(Consumers):
         with self.base.run(stage.medium, stage.folder) as running, ExitStack() as stack:
             stage.write(running.writer(), VALUES)
 
+            shared = 1 if isinstance(running, RunningRedis) else len(running.partitions)
+
             def begin(name: str) -> Worker:
-                shared = 1 if isinstance(running, RunningRedis) else 2
                 member = Member(address_of(running), name, shared)
                 worker = Worker(self.kind, member, stage)
                 worker.start()
@@ -112,7 +113,13 @@ class Rebalance(Consumers):
                 return worker
 
             first = begin(FIRST)
-            first.until(lambda _, done: done >= AFTER, f"worked on {AFTER} values")
+
+            # Whatever is taken from it, it has done a part of that.
+            def well_begun(_: int, done: int) -> bool:
+                parts = {value % shared for value in first.processed()}
+                return done >= AFTER and len(parts) == shared
+
+            first.until(well_begun, f"worked on {AFTER} values of all partitions")
             stage.journal.note(self.mishap.name, Action.FAULT, 1, Phase.INVOKE)
             second = begin(SECOND)
             second.until(_in_the_middle, "come to the middle of a batch")

@@ -97,7 +97,11 @@ def proof_of(system: str, lab: str, patterns: Sequence[str]) -> dict[str, Any]:
         for of_server in (True, False)
     )
     # Versions are those of the servers' own clients; some cells say which one they used.
-    used = {each.settings.get("client", "") for each in cells.values()}
+    used = {
+        each.settings.get("client", "")
+        for each in cells.values()
+        if isinstance(each, Cell)
+    }
     if others := sorted(each for each in used if each.startswith("confluent-kafka ")):
         client = ", ".join(others)
     days = sorted({each.date for each in cells.values()})

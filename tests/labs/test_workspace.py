@@ -63,11 +63,12 @@ def loop_devices(folder: Path) -> Sequence[str]:
 def in_use(namespaces: set[str]) -> set[str]:
     """Return in which network namespaces a process is, or has an open file of them."""
     held = set()
-    for pattern in ("[0-9]*/task/[0-9]*/ns/net", "[0-9]*/fd/*"):
-        for link in Path("/proc").glob(pattern):
-            # Processes come and go while we look.
-            with contextlib.suppress(OSError):
-                held.add(str(link.readlink()))
+    for process in Path("/proc").glob("[0-9]*"):
+        # Processes come and go while we look, and so do their files.
+        with contextlib.suppress(OSError):
+            for link in (process / "ns" / "net", *(process / "fd").iterdir()):
+                with contextlib.suppress(OSError):
+                    held.add(str(link.readlink()))
     return namespaces & held
 
 

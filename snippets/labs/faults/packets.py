@@ -19,6 +19,8 @@ BACKEND = "netns"
 # The controls: for how long nothing may come, and within what time all must.
 SILENCE_S = 0.2
 PATIENCE_S = 10.0
+# A busy bridge may lose the first packet of a new host, which is sent again after 1 s.
+CONNECT_S = 10.0
 
 
 class PacketPartition(Partition):
@@ -88,7 +90,7 @@ def _findings(made: Network, stack: ExitStack) -> list[str]:
             return stack.enter_context(socket.create_connection(address, patience_s))
 
     def connected(here: Namespace, there: str) -> _Ends:
-        near = connect(here, there, PATIENCE_S)
+        near = connect(here, there, CONNECT_S)
         far, _ = listeners[there].accept()
         return _Ends(near, stack.enter_context(far))
 

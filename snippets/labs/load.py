@@ -144,7 +144,7 @@ class Load(_Worker):
         self._journal = journal
         self._rate = rate
         self._first = first
-        self._acknowledged = 0
+        self._answered = self._acknowledged = 0
         self._last = self._mark = first - 1
         self._served = 0
 
@@ -163,11 +163,12 @@ class Load(_Worker):
 
     def _answer(self, value: int, phase: Phase) -> None:
         self._journal.note(self.name, Action.WRITE, value, phase)
-        if phase is Phase.OK:
-            with self._changed:
+        with self._changed:
+            self._answered += 1
+            if phase is Phase.OK:
                 self._acknowledged += 1
                 self._served += value > self._mark
-                self._changed.notify_all()
+            self._changed.notify_all()
 
     def go_on(self, seconds: float) -> None:
         """Let it write for so long.
@@ -178,6 +179,22 @@ class Load(_Worker):
         with self._changed:
             self._changed.wait_for(lambda: self._error is not None, seconds)
             self._check()
+
+    def until_answered(self, count: int, patience_s: float) -> bool:
+        """Wait until so many writes have an outcome, whatever it is.
+
+        Args:
+            count: How many, from the beginning.
+            patience_s: How many seconds to wait at the longest.
+
+        Returns:
+            Whether they have.
+
+        Raises:
+            LoadError: It has failed.
+        """
+        with self._changed:
+            return self._wait(lambda: self._answered >= count, patience_s)
 
     def until_acknowledged(self, more: int, patience_s: float) -> bool:
         """Wait until so many more values are acknowledged.

@@ -16,7 +16,7 @@ FULL = Mishap("memory full")
 
 VALUES = 300
 FIRST_AFTER = 10_001
-AFTER_S = 0.3
+AFTER = 100
 MEMORY = 16 * 2**20
 # Together, the big ones are three times the memory; the small ones fill the gaps.
 FILLERS, SIZES = 480, (100_000, 1_000, 10)
@@ -78,7 +78,8 @@ class FullMemory:
                     running.writer(), stage.journal, stage.rate, first=FIRST_AFTER
                 )
                 with again as load:
-                    load.go_on(AFTER_S)
+                    if not load.until_answered(AFTER, PATIENCE_S):
+                        raise FaultError(f"{AFTER} writes have no outcome")
                 neighbour.unlink(*keys)
             # Its operator makes a group anew that is gone.
             running.make_group()

@@ -248,6 +248,21 @@ def member(topic: str, **client: Any) -> KafkaConsumer:
     return consumer
 
 
+def until_assigned(members: Sequence[KafkaConsumer], wanted: Sequence[int]) -> None:
+    """Poll until so many partitions are assigned to the members, in ascending order.
+
+    Each polls in a thread of its own: in one thread, a poll ends while others have not
+    answered, and kafka-python can forget such a rebalance for good.
+    """
+
+    def poll(member: KafkaConsumer) -> None:
+        while sorted(len(each.assignment()) for each in members) != wanted:
+            member.poll(timeout_ms=1000)
+
+    with ThreadPoolExecutor(len(members)) as pool:
+        list(pool.map(poll, members))
+
+
 @claim(servers="kafka", since="0.9")
 def test_kafka_slow_record_holds_up_its_partition(
     kafka_environment: None,  # noqa: ARG001
@@ -258,9 +273,7 @@ def test_kafka_slow_record_holds_up_its_partition(
     with temporary_topic(partitions=2) as topic:
         members = [member(topic) for _ in range(3)]
         try:
-            while sorted(len(each.assignment()) for each in members) != [0, 1, 1]:
-                for each in members:
-                    each.poll(timeout_ms=50)
+            until_assigned(members, [0, 1, 1])
             members.sort(key=lambda each: sorted(each.assignment()), reverse=True)
             of_partition_1, slow, idle = members
             with KafkaProducer(**settings()) as producer:

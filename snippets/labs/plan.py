@@ -11,44 +11,13 @@ from typing import Any, ClassVar, Protocol
 import msgspec
 
 from snippets.labs import trial
-from snippets.labs.faults.interface import Fault, Medium
+from snippets.labs.faults.interface import Fault, Injectable, Medium
 from snippets.labs.record import Cell, Host, Trial
-from snippets.labs.systems.interface import System
+from snippets.labs.systems.interface import Configured, System
 from snippets.labs.trial import Plan
 from snippets.labs.workspace import Workspace
 
 SEED_BITS = 32
-
-
-class Configured(Protocol):
-    """A system in one configuration, as a record shows it; see `System`."""
-
-    @property
-    def system(self) -> str:
-        """`redis` or `kafka`."""
-
-    @property
-    def name(self) -> str:
-        """The configuration's short name, unique for its system."""
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What is not the default."""
-
-    @property
-    def guarantee(self) -> str:
-        """What an acknowledgement means in this configuration."""
-
-
-class Injectable(Protocol):
-    """What fails, as a record shows it; see `Fault`."""
-
-    @property
-    def name(self) -> str:
-        """What a record calls it."""
-
-    def can_inject(self, workspace: Workspace) -> str | None:
-        """Say why it can't be injected here; None if it can."""
 
 
 @dataclass(frozen=True)

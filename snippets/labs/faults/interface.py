@@ -84,8 +84,8 @@ class Target:
     links: Sequence[Way] = ()
 
 
-class Fault(Protocol):
-    """Something that fails."""
+class Injectable(Protocol):
+    """What fails, as a record shows it."""
 
     @property
     def name(self) -> str:
@@ -93,6 +93,10 @@ class Fault(Protocol):
 
     def can_inject(self, workspace: Workspace) -> str | None:
         """Try it out, and say why it can't be injected here; None if it can."""
+
+
+class Fault(Injectable, Protocol):
+    """Something that fails in nodes."""
 
     def strike(self, targets: Sequence[Target]) -> None:
         """Let it happen to all targets at the same instant.

@@ -13,6 +13,7 @@ from snippets.labs.history import GROUP, Journal
 from snippets.labs.load import Load, LoadError, Writer
 from snippets.labs.plan import AnyCell
 from snippets.labs.record import Trial
+from snippets.labs.systems.interface import Configured
 from snippets.labs.trial import assess
 from snippets.labs.workspace import Workspace
 
@@ -82,24 +83,8 @@ class Ending:
     versions: dict[str, str]
 
 
-class Scenario(Protocol):
+class Scenario(Configured, Protocol):
     """Clients of a system in one configuration, and what befalls them."""
-
-    @property
-    def system(self) -> str:
-        """`redis` or `kafka`."""
-
-    @property
-    def name(self) -> str:
-        """The configuration's short name."""
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """What is not the default, of servers and clients."""
-
-    @property
-    def guarantee(self) -> str:
-        """What an acknowledgement means in this configuration."""
 
     def play(self, stage: Stage) -> Ending:
         """Let it happen, with one fault noted in the journal."""

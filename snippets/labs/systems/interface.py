@@ -47,8 +47,8 @@ class Running(Protocol):
         """Read what is left in the log, in its order."""
 
 
-class System(Protocol):
-    """A system in one configuration."""
+class Configured(Protocol):
+    """A system in one configuration, as a record shows it."""
 
     @property
     def system(self) -> str:
@@ -60,11 +60,15 @@ class System(Protocol):
 
     @property
     def settings(self) -> dict[str, str]:
-        """What is not the default, as a record shows it."""
+        """What is not the default, of servers and clients."""
 
     @property
     def guarantee(self) -> str:
         """What an acknowledgement means in this configuration."""
+
+
+class System(Configured, Protocol):
+    """A system in one configuration, which a lab can run."""
 
     def run(self, medium: Medium, folder: Path) -> AbstractContextManager[Running]:
         """Run it for as long as the block lasts, with an empty log and a group.

@@ -236,7 +236,8 @@ def demo() -> None:
         attempt("web without TLS", open_hearted.ping)
 
         print(f"web is removed: {remove_user(admin, web)}")
-        attempt("web appends once more", lambda: producer.xadd(orders, {"order": "18"}))
+        returning = client(**secure_settings(web, secret, ca_file))
+        attempt("web connects once more", returning.ping)
 
 
 if __name__ == "__main__":

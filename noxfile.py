@@ -169,9 +169,10 @@ def lock(session: nox.Session) -> None:
             *("--output-file", f"requirements/{name}.txt", f"requirements/{name}.in"),
             external=True,
         )
-    with session.chdir("requirements"):
-        jgo = ("jgo", "--ignore-config", "--repo-cache", f"{session.create_tmp()}/jars")
-        session.run(*jgo, "--resolver", "python", "lock", silent=True)
+    jgo = ("jgo", "--ignore-config", "--repo-cache", f"{session.create_tmp()}/jars")
+    for folder in sorted(Path("requirements/kafka").iterdir()):
+        with session.chdir(folder):
+            session.run(*jgo, "--resolver", "python", "lock", silent=True)
 
 
 @nox.session(default=False)

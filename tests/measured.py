@@ -9,8 +9,11 @@ import pytest
 
 from snippets.labs.memory import record as memory
 from snippets.labs.memory.record import Quantity
-from snippets.labs.record import DATA, Cell, Lab, load
+from snippets.labs.record import DATA, Cell, Lab, load, load_as
 from snippets.labs.report.summary import matching, pool
+from snippets.labs.versions import plan as versions
+from snippets.labs.versions.matrix import Column, Matrix, answers
+from snippets.labs.versions.probe import Answer
 from tests.ledger import MEMORY
 
 SERVERS = {"redis": "Redis", "kafka": "Kafka"}
@@ -66,6 +69,41 @@ def quantities_of(patterns: Sequence[str]) -> dict[str, Quantity]:
     }
 
 
+def answers_of(patterns: Sequence[str]) -> dict[str, tuple[Column, Answer]]:
+    """Return the recorded answers of servers and libraries that match, by name.
+
+    Args:
+        patterns: For the names, such as `redis/*/xnack`. Each of them must match one.
+    """
+    matrix = load_as(DATA / f"{versions.NAME}.json", Matrix)
+    recorded = answers(matrix) if matrix else {}
+    found: dict[str, tuple[Column, Answer]] = {}
+    for pattern in patterns:
+        names = [name for name in recorded if fnmatchcase(name, pattern)]
+        if not names:
+            pytest.fail(f"no answer of {pattern} is recorded: `nox -s labs -- versions`")
+        found |= {name: recorded[name] for name in names}
+    return found
+
+
+def _proof_of_answers(patterns: Sequence[str]) -> dict[str, Any]:
+    found = answers_of(patterns)
+    columns = {id(column): column for column, _ in found.values()}.values()
+    asked = {f"{each.product} {each.version}": None for each in columns}
+    others = {f"{k} {v}" for each in columns for k, v in each.asked_with.items()}
+    days = sorted({each.date for each in columns})
+    chosen = dict.fromkeys(pattern.rpartition("/")[0] for pattern in patterns)
+    return {
+        "server": f"{', '.join(asked)} (recorded)",
+        "client": ", ".join(sorted(others)),
+        "date": days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}",
+        "command": command_for(versions.NAME, list(chosen)),
+        "trials": len(found),
+        "cells": list(found),
+        "lab": versions.NAME,
+    }
+
+
 def command_for(lab: str, patterns: Sequence[str]) -> str:
     """Return what records cells again."""
     chosen = " ".join(f"--cell '{pattern}'" for pattern in patterns)
@@ -80,6 +118,8 @@ def proof_of(system: str, lab: str, patterns: Sequence[str]) -> dict[str, Any]:
         lab: The lab's name.
         patterns: For the names of the cells.
     """
+    if lab == versions.NAME:
+        return _proof_of_answers(patterns)
     cells: Mapping[str, Cell | Quantity]
     if lab == MEMORY:
         cells = quantities = quantities_of(patterns)

@@ -19,6 +19,8 @@ from snippets.labs.memory.run import run_memory
 from snippets.labs.plan import SEED_BITS, AnyLab, Run
 from snippets.labs.record import DATA, RecordError
 from snippets.labs.run import run_and_check
+from snippets.labs.versions import plan as versions
+from snippets.labs.versions.run import run_versions
 from snippets.labs.workspace import Workspace, workspace
 from snippets.servers import ServersError
 from snippets.servers.local.kafka import archive
@@ -30,6 +32,7 @@ LABS: dict[str, tuple[Callable[[], AnyLab], Callable[[Workspace], AnyLab], Run]]
     "loss": (loss.full, loss.quick, run_and_check),
     "delivery": (delivery.full, delivery.quick, run_and_check),
     "memory": (memory.full, memory.quick, run_memory),
+    versions.NAME: (versions.full, versions.quick, run_versions),
 }
 # A lab that is repeated makes the same choices, unless it is told otherwise.
 SEED = 1

@@ -30,7 +30,7 @@ class _Opener(Protocol):
     ) -> AbstractContextManager[Redis]: ...
 
     def kafka(
-        self, *, brokers: int, controllers: int, custom: Custom
+        self, *, version: str | None, brokers: int, controllers: int, custom: Custom
     ) -> AbstractContextManager[Kafka]: ...
 
 
@@ -78,8 +78,9 @@ def redis(
     """Run a Redis for as long as the block lasts.
 
     Args:
-        version: Which release, as `REDIS_RELEASES` in `snippets.servers.versions` has it,
-            such as `8.2.3` or `valkey-9.1.2`; the newest if left out.
+        version: Which release, as `REDIS_RELEASES` and `OLDER_REDIS` in
+            `snippets.servers.versions` have it, such as `8.2.3` or `valkey-9.1.2`; the
+            newest if left out.
         masters: How many masters there are; several share the slots of a Redis Cluster,
             which needs Redis 7.0.
         replicas: How many replicas follow each master.
@@ -107,6 +108,7 @@ def redis(
 @contextmanager
 def kafka(
     *,
+    version: str | None = None,
     brokers: int = 1,
     controllers: int = 0,
     config: Mapping[str, str] | None = None,
@@ -117,6 +119,8 @@ def kafka(
     """Run a Kafka for as long as the block lasts.
 
     Args:
+        version: Which release of `KAFKA_RELEASES` in `snippets.servers.versions`, such as
+            `4.0.2`; the one that the site is about if left out.
         brokers: How many brokers.
         controllers: How many nodes do nothing but control; with 0, every broker
             is a controller too.
@@ -135,5 +139,7 @@ def kafka(
     """
     opener = _open(way or choose("kafka"))
     custom = Custom(config or {}, client or {}, files)
-    with opener.kafka(brokers=brokers, controllers=controllers, custom=custom) as server:
+    with opener.kafka(
+        version=version, brokers=brokers, controllers=controllers, custom=custom
+    ) as server:
         yield server

@@ -55,10 +55,12 @@ def redis(
 
 
 @contextmanager
-def kafka(*, brokers: int, controllers: int, custom: Custom) -> Iterator[Kafka]:
+def kafka(
+    *, version: str | None, brokers: int, controllers: int, custom: Custom
+) -> Iterator[Kafka]:
     """Use the Kafka in `KAFKA_BOOTSTRAP_SERVERS`; see `snippets.servers.kafka`."""
-    several = brokers > 1 or controllers > 0
-    address = _address("kafka", special=several, custom=custom)
+    special = version is not None or brokers > 1 or controllers > 0
+    address = _address("kafka", special=special, custom=custom)
     try:
         version = until_kafka_answers(
             settings(), brokers=1, patience_s=PATIENCE_S, alive=_alive

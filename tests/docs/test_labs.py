@@ -8,11 +8,14 @@ import pytest
 from snippets.labs import delivery, loss
 from snippets.labs.memory import record as memory_record
 from snippets.labs.plan import AnyCell, LabPlan
-from snippets.labs.record import Lab, load
+from snippets.labs.record import Lab, load, load_as
 from snippets.labs.report import delivery as delivery_report
 from snippets.labs.report import loss as loss_report
 from snippets.labs.report import memory as memory_report
 from snippets.labs.report import sizing as sizing_report
+from snippets.labs.report import versions as versions_report
+from snippets.labs.versions import plan as versions
+from snippets.labs.versions.matrix import Matrix
 from tests.docs.recorded import DOCS, ROOT
 from tests.ledger import write_whole
 
@@ -29,10 +32,20 @@ def of_trials(
     return pieces(recorded or Lab(planned.question, "", {}, {}), planned.cells)
 
 
+def of_versions() -> Pieces:
+    """Return what the pages show of the releases."""
+    planned = versions.full()
+    recorded = load_as(DATA / f"{planned.name}.json", Matrix)
+    return versions_report.pieces(
+        recorded or Matrix(planned.question, "", {}), planned.cells
+    )
+
+
 LABS: dict[str, Callable[[], Pieces]] = {
     "loss": partial(of_trials, loss.full, loss_report.pieces),
     "delivery": partial(of_trials, delivery.full, delivery_report.pieces),
     "memory": lambda: memory_report.pieces(memory_record.load()),
+    versions.NAME: of_versions,
     "sizing": lambda: sizing_report.pieces(memory_record.constants()),
 }
 

@@ -158,6 +158,35 @@ def test_a_release_that_no_way_has_is_named_with_those_there_are(way: Way) -> No
         pytest.fail("it has started")
 
 
+@pytest.mark.parametrize("way", [Way.LOCAL, Way.CONTAINERS])
+def test_a_kafka_that_no_way_has_is_named_with_those_there_are(way: Way) -> None:
+    with (
+        pytest.raises(ServersError, match=r"no Kafka 2\.0\.0 .* 3\.9\.2"),
+        servers.kafka(version="2.0.0", way=way),
+    ):
+        pytest.fail("it has started")
+
+
+def test_a_kafka_of_yours_has_the_release_that_it_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    with (
+        pytest.raises(ServersError, match="of a certain release"),
+        servers.kafka(version="3.9.2", way=Way.EXTERNAL),
+    ):
+        pytest.fail("it has started")
+
+
+def test_a_machine_without_apt_is_told_where_an_older_redis_is_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("snippets.servers.cache.root", lambda: tmp_path)
+    with pytest.raises(ServersError, match=r"7\.0\.15 .*apt-get and dpkg-deb can't be"):
+        programs(redis_release("7.0.15"))
+
+
 @pytest.mark.parametrize("processes", ["0", "2"])
 def test_a_run_on_a_wrong_address_ends_at_once_with_one_error(processes: str) -> None:
     run = subprocess.run(

@@ -1,6 +1,7 @@
 """Local servers: on loopback only, and nothing left of them."""
 
 import psutil
+import pytest
 
 from snippets import servers
 from snippets.servers import Way
@@ -25,3 +26,9 @@ def test_local_servers_listen_on_loopback_only() -> None:
                 if each.status == psutil.CONN_LISTEN
             ]
             assert set(listening) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(("version", "controllers"), [("3.9.2", 0), ("4.4.0", 1)])
+def test_another_kafka_answers(version: str, controllers: int) -> None:
+    with servers.kafka(version=version, controllers=controllers, way=Way.LOCAL) as kafka:
+        assert kafka.version == version

@@ -4,10 +4,18 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from snippets.servers import Kafka, Redis
-from snippets.servers.versions import KAFKA, KAFKA_IMAGE, REDIS, REDIS_IMAGE
+from snippets.servers.requirements import jars_of
+from snippets.servers.versions import (
+    KAFKA,
+    KAFKA_IMAGE,
+    KAFKA_RELEASES,
+    REDIS,
+    REDIS_IMAGE,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,17 +38,17 @@ def test_compose_publishes_on_loopback_only() -> None:
     assert all(re.match(r"127\.0\.0\.1:\d+:\d+$", port) for port in ports)
 
 
-def test_the_locked_jars_are_of_the_pinned_version() -> None:
-    lock = tomllib.loads((ROOT / "requirements/jgo.lock.toml").read_text())
+@pytest.mark.parametrize("version", KAFKA_RELEASES)
+def test_the_locked_jars_are_of_their_version(version: str) -> None:
+    lock = tomllib.loads(jars_of(version).read_text())
     jars = [jar for jar in lock["dependencies"] if jar["groupId"] == "org.apache.kafka"]
-    assert {jar["version"] for jar in jars} == {KAFKA}
+    assert {jar["version"] for jar in jars} == {version}
     assert all(
         re.fullmatch(r"[0-9a-f]{64}", jar["sha256"]) for jar in lock["dependencies"]
     )
 
 
 def test_no_lock_names_a_registry() -> None:
-    locks = [*(ROOT / "requirements").glob("*.txt"), ROOT / "requirements/jgo.lock.toml"]
-    assert locks
+    locks = [*(ROOT / "requirements").glob("*.txt"), *map(jars_of, KAFKA_RELEASES)]
     named = [lock.name for lock in locks if re.search(r"https?://", lock.read_text())]
     assert named == []

@@ -72,9 +72,13 @@ def redis(
 
 
 @contextmanager
-def kafka(*, brokers: int, controllers: int, custom: Custom) -> Iterator[Kafka]:
+def kafka(
+    *, version: str | None, brokers: int, controllers: int, custom: Custom
+) -> Iterator[Kafka]:
     """Run a cluster; see `snippets.servers.kafka`."""
     from snippets.servers.containers.kafka_nodes import cluster, members_of
+    from snippets.servers.versions import kafka_image, kafka_release
 
-    with cluster(members_of(brokers, controllers), custom) as server:
+    members, image = members_of(brokers, controllers), kafka_image(kafka_release(version))
+    with cluster(members, custom, image=image) as server:
         yield server

@@ -28,6 +28,7 @@ from snippets.servers.local.java import java_of_the_wheel
 from snippets.servers.local.kafka import warm_up
 from snippets.servers.local.redis_programs import BUILT, programs
 from snippets.servers.progress import progress
+from snippets.servers.versions import KAFKA as RELEASE
 from snippets.servers.versions import KAFKA_IMAGE, REDIS_RELEASES, RedisRelease, Sdist
 
 FILES = Path(__file__).with_name("image")
@@ -129,7 +130,7 @@ def _add_to_image(
 
 
 def _build_bare_kafka(engine: DockerClient, image: str) -> None:
-    java, jars = java_of_the_wheel(), kafka_jars()
+    java, jars = java_of_the_wheel(), kafka_jars(RELEASE)
     user = ("appuser", KAFKA_USER, "/home/appuser")
     with _imported(engine, image, KAFKA, user) as rootfs:
         for folder in KAFKA_FOLDERS:

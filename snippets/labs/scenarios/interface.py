@@ -83,6 +83,26 @@ class Ending:
     versions: dict[str, str]
 
 
+class _HasBase(Protocol):
+    @property
+    def base(self) -> Configured:
+        """The servers."""
+
+
+class OnServer:
+    """What a scenario says of the servers that it runs on, its `base`."""
+
+    @property
+    def system(self: _HasBase) -> str:
+        """See `Scenario`."""
+        return self.base.system
+
+    @property
+    def guarantee(self: _HasBase) -> str:
+        """See `Scenario`."""
+        return self.base.guarantee
+
+
 class Scenario(Configured, Protocol):
     """Clients of a system in one configuration, and what befalls them."""
 

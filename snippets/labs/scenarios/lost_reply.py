@@ -1,7 +1,7 @@
 """A reply is lost: the server has appended a value, and its writer never hears of it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ import redis
 from snippets.labs.faults.replies import HOST, LossyProxy
 from snippets.labs.history import LOG, Action, Phase
 from snippets.labs.load import Load, LoadError, Writer
-from snippets.labs.scenarios.interface import PATIENCE_S, Ending, Mishap, Stage
+from snippets.labs.scenarios.interface import PATIENCE_S, Ending, Mishap, OnServer, Stage
 from snippets.labs.scenarios.survivor import (
     BROKER,
     KafkaSurvivor,
@@ -83,7 +83,7 @@ def _lose(stage: Stage, proxy: LossyProxy, writer: Writer) -> None:
 
 
 @dataclass(frozen=True)
-class LostRedisReply:
+class LostRedisReply(OnServer):
     """Writers on Redis; see `interface.Scenario`.
 
     Attributes:
@@ -99,12 +99,6 @@ class LostRedisReply:
     client: str
     connect: Callable[[int], redis.Redis]
     more: Callable[[int], Mapping[str, Any]] = _no_more
-    system: str = field(default="redis", init=False)
-
-    @property
-    def guarantee(self) -> str:
-        """See `interface.Scenario`."""
-        return self.base.guarantee
 
     @property
     def settings(self) -> dict[str, str]:
@@ -140,7 +134,7 @@ PRODUCE = slice(4, 6)
 
 
 @dataclass(frozen=True)
-class LostKafkaReply:
+class LostKafkaReply(OnServer):
     """Producers of Kafka; see `interface.Scenario`.
 
     Attributes:
@@ -152,12 +146,6 @@ class LostKafkaReply:
     name: str
     base: KafkaSystem
     idempotent: bool
-    system: str = field(default="kafka", init=False)
-
-    @property
-    def guarantee(self) -> str:
-        """See `interface.Scenario`."""
-        return self.base.guarantee
 
     @property
     def settings(self) -> dict[str, str]:

@@ -1,13 +1,13 @@
 """Others fill the memory of the Redis in which a stream is."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import redis
 
 from snippets.labs.faults.interface import FaultError
 from snippets.labs.history import LOG, Action, Phase
 from snippets.labs.load import Load
-from snippets.labs.scenarios.interface import PATIENCE_S, Ending, Mishap, Stage
+from snippets.labs.scenarios.interface import PATIENCE_S, Ending, Mishap, OnServer, Stage
 from snippets.labs.scenarios.survivor import RedisSurvivor, take_and_work, work_off
 from snippets.labs.systems.redis import Connection, RedisSystem, connect
 from snippets.servers.ready import attempts
@@ -25,7 +25,7 @@ IDLE_S = 2
 
 
 @dataclass(frozen=True)
-class FullMemory:
+class FullMemory(OnServer):
     """A stream under one policy of eviction; see `interface.Scenario`.
 
     Attributes:
@@ -33,7 +33,6 @@ class FullMemory:
     """
 
     policy: str
-    system: str = field(default="redis", init=False)
 
     @property
     def base(self) -> RedisSystem:
@@ -49,11 +48,6 @@ class FullMemory:
     def name(self) -> str:
         """The policy."""
         return self.policy
-
-    @property
-    def guarantee(self) -> str:
-        """See `interface.Scenario`."""
-        return self.base.guarantee
 
     @property
     def settings(self) -> dict[str, str]:

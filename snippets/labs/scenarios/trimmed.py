@@ -1,7 +1,7 @@
 """The log is bounded, its consumers stay away for too long, and it forgets meanwhile."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -9,7 +9,7 @@ from kafka import KafkaConsumer
 from snippets.labs.faults.interface import FaultError
 from snippets.labs.history import Action, Phase
 from snippets.labs.load import Consumer
-from snippets.labs.scenarios.interface import PATIENCE_S, Ending, Mishap, Stage
+from snippets.labs.scenarios.interface import PATIENCE_S, Ending, Mishap, OnServer, Stage
 from snippets.labs.scenarios.lost_reply import REDIS, RepeatingWriter
 from snippets.labs.scenarios.survivor import (
     BROKER,
@@ -39,7 +39,7 @@ def _return(stage: Stage) -> None:
 
 
 @dataclass(frozen=True)
-class TrimmedStream:
+class TrimmedStream(OnServer):
     """A stream that its writers bound; see `interface.Scenario`.
 
     Attributes:
@@ -53,12 +53,6 @@ class TrimmedStream:
     shown: str
     more: Mapping[str, Any]
     base: RedisSystem = REDIS
-    system: str = field(default="redis", init=False)
-
-    @property
-    def guarantee(self) -> str:
-        """See `interface.Scenario`."""
-        return self.base.guarantee
 
     @property
     def settings(self) -> dict[str, str]:
@@ -101,7 +95,7 @@ def _counts() -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class ExpiredTopic:
+class ExpiredTopic(OnServer):
     """A topic whose records expire; see `interface.Scenario`.
 
     Attributes:
@@ -113,12 +107,6 @@ class ExpiredTopic:
     name: str
     base: KafkaSystem
     expires: bool
-    system: str = field(default="kafka", init=False)
-
-    @property
-    def guarantee(self) -> str:
-        """See `interface.Scenario`."""
-        return self.base.guarantee
 
     @property
     def settings(self) -> dict[str, str]:

@@ -29,8 +29,9 @@ SYSTEMS = {"redis": "Redis Streams", "kafka": "Kafka"}
 CITATION = re.compile(r"\(([\w./-]*evidence/claims\.md|claims\.md)#([\w-]+)\)\{\.proof\}")
 HEADING = re.compile(r"^#+ (?P<title>.*?)\s*\{#(?P<anchor>[\w-]+)\}\s*$")
 
-# The lab whose cells have shapes, and no trials.
 MEMORY = "memory"
+# What the cells of a lab have many of, where it is not trials.
+COUNTED = {MEMORY: "shapes", "versions": "answers"}
 
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -225,10 +226,10 @@ def citations() -> list[Citation]:
 
 
 def _recorded(each: Claim) -> list[str]:
-    """Return what the ledger says of the trials that prove a claim, if these do."""
+    """Return what the ledger says of the cells that prove a claim, if these do."""
     if not each.cells:
         return []
-    what = "shapes" if each.lab == MEMORY else "trials"
+    what = COUNTED.get(each.lab, "trials")
     links = (f"[{cell}]({each.lab}.md#{anchor(cell)})" for cell in each.cells)
     return [
         f"- Recorded in {each.trials} {what}, all of {', '.join(links)}.",
